@@ -1,0 +1,47 @@
+"""The ``nnunet_kits`` command: the verbs along the straight line from a KiTS folder to a report."""
+
+import argparse
+import importlib
+import sys
+
+from nnunet_kits import __version__
+from nnunet_kits.errors import KitsError
+
+VERB_MODULES = ("setup", "phantom", "convert", "train", "demo")
+"""Modules of :mod:`nnunet_kits.cli`, in the order of the help page. Each has ``add_verbs(subparsers)``."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. Verbs import what they need when they run, so that help stays fast."""
+    root = argparse.ArgumentParser(
+        prog="nnunet_kits",
+        description="Kidney, tumour and cyst segmentation in CT with unmodified nnU-Net v2.",
+    )
+    root.add_argument("--version", action="version", version=f"nnunet_kits {__version__}")
+    verbs = root.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name in VERB_MODULES:
+        importlib.import_module(f"nnunet_kits.cli.{name}").add_verbs(verbs)
+    return root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb.
+
+    Returns:
+        0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except KitsError as error:
+        print(f"nnunet_kits: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("nnunet_kits: interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""The errors a user can meet: each says what is wrong with its value, what is allowed and what to do."""
+
+
+class KitsError(Exception):
+    """Base of every error raised on purpose. The command line prints it as one line and exits with code 2."""
+
+
+class ImageError(KitsError):
+    """A CT or label file that cannot be read, or does not fit its partner."""
+
+
+class ConversionError(KitsError):
+    """A KiTS folder, case or target that cannot be converted."""
+
+
+class PlanError(KitsError):
+    """A preset or plans file that cannot be used."""
+
+
+class TrainerNameError(KitsError):
+    """A trainer name whose parts are not known."""
+
+
+class TrainingError(KitsError):
+    """A training that cannot start or go on."""
+
+
+class EnvironmentVariableError(KitsError):
+    """A missing or wrong nnU-Net environment variable."""

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
+
+TEST = ["pytest>=8", "hypothesis>=6.100"]
+DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
+
+setup(
+    name="nnunet_kits",
+    version=VERSION,
+    description="nnU-Net v2 extension for kidney, tumour and cyst segmentation in CT (the KiTS challenges)",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["nnunet_kits", "nnunet_kits.*"]),
+    # The shim is a folder with one module, not a package: nnU-Net imports it by itself (see nnunet_kits/environment.py).
+    package_data={"nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json"]},
+    install_requires=[
+        "nnunetv2>=2.8.1,<2.9",
+        "torch",
+        "batchgenerators",
+        "dynamic-network-architectures>=0.4.4",
+        "acvl-utils",
+        "nibabel>=5",
+        "numpy",
+        "scipy",
+        "isal>=1.6",
+        "tqdm",
+        "pillow",
+    ],
+    extras_require={"test": TEST, "dev": DEV},
+    entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+)
