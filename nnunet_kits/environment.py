@@ -5,6 +5,8 @@ nnU-Net is told where everything lies by four environment variables: ``nnUNet_ra
 """
 
 import os
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from nnunet_kits.errors import EnvironmentVariableError
@@ -14,6 +16,13 @@ TRAINER_VARIABLE = "nnUNet_extTrainer"
 
 SHIM_FOLDER = Path(__file__).resolve().parent / "nnunet_ext"
 """What ``nnUNet_extTrainer`` must name: a folder with one module, which hands out our trainers on demand."""
+
+
+SHELLS = ("bash", "zsh", "fish", "powershell")
+"""Shells whose assignments :func:`shell_exports` writes; the bash form suits every POSIX shell."""
+
+POWERSHELL_QUOTES = "'\u2018\u2019\u201a\u201b"
+"""Any of these closes a single-quoted PowerShell string; doubled it stands for itself."""
 
 
 def nnunet_folder(variable: str) -> Path:
@@ -44,3 +53,75 @@ def find_dataset(root: Path, dataset_id: int) -> Path | None:
             "Rename or remove all but one."
         )
     return found[0] if found else None
+
+
+def folder_settings(root: Path) -> dict[str, str]:
+    """The three folder variables for one root: each folder bears its variable's name.
+
+    Args:
+        root: any folder; ``~`` is expanded and a relative path made absolute, for nnU-Net runs anywhere.
+    """
+    absolute = Path(os.path.abspath(root.expanduser()))
+    return {variable: str(absolute / variable) for variable in FOLDER_VARIABLES}
+
+
+def with_shim(value: str | None) -> str:
+    """``nnUNet_extTrainer`` with our shim folder in it once; other folders keep their place.
+
+    A shim of another installation (an old virtual environment) gives way to ours.
+
+    Args:
+        value: what the variable holds now: folders joined by ``os.pathsep``, or None.
+
+    Raises:
+        EnvironmentVariableError: the shim folder's own path holds ``os.pathsep``, at which nnU-Net would cut it.
+    """
+    shim = str(SHIM_FOLDER)
+    if os.pathsep in shim:
+        raise EnvironmentVariableError(
+            f"{TRAINER_VARIABLE}: nnU-Net splits it at {os.pathsep!r}, but this installation has that in its own path: "
+            f"{shim}. Install nnunet_kits in a folder without that character."
+        )
+    folders = [shim if _is_shim(folder) else folder for folder in (value or "").split(os.pathsep) if folder.strip()]
+    return os.pathsep.join(dict.fromkeys([*folders, shim] if shim not in folders else folders))
+
+
+def guess_shell(variables: Mapping[str, str], windows: bool = os.name == "nt") -> str:
+    """The shell that most likely reads our output, from the environment it started us with.
+
+    ``PSModulePath`` is PowerShell's, but Windows sets it for every process: there ``SHELL`` (Git Bash) goes first.
+    """
+    if "PSModulePath" in variables and not (windows and variables.get("SHELL")):
+        return "powershell"
+    name = Path(variables.get("SHELL", "bash")).stem
+    return name if name in SHELLS else "bash"
+
+
+def shell_exports(settings: Mapping[str, str], shell: str) -> str:
+    """Lines that set the variables when the shell evaluates them, whatever characters the values hold.
+
+    Raises:
+        EnvironmentVariableError: unknown shell.
+    """
+    if shell not in SHELLS:
+        raise EnvironmentVariableError(
+            f"shell {shell!r} is not known. Known: {', '.join(SHELLS)}. Pass one to --shell."
+        )
+    return "".join(_export(name, value, shell) + "\n" for name, value in settings.items())
+
+
+def _is_shim(folder: str) -> bool:
+    """Whether a folder is the shim, of this or another installation."""
+    return os.path.realpath(folder) == str(SHIM_FOLDER) or Path(folder).parts[-2:] == SHIM_FOLDER.parts[-2:]
+
+
+def _export(name: str, value: str, shell: str) -> str:
+    """One assignment; inside single quotes each shell has its own way to write a quote."""
+    if shell == "powershell":
+        for quote in POWERSHELL_QUOTES:
+            value = value.replace(quote, quote * 2)
+        return f"$env:{name} = '{value}'"
+    if shell == "fish":
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"set -gx {name} '{escaped}'"
+    return f"export {name}={shlex.quote(value)}"

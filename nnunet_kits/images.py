@@ -1,10 +1,11 @@
 """Reading and writing NIfTI volumes: whole, checked, atomic.
 
 A file is read in full and its gzip checksum is verified, so that a truncated or damaged download is never taken for
-data. A file is written under a temporary name in the same folder and renamed when complete, so that a kill leaves
-either the old file or the new one.
+data. It is decompressed in pieces straight into the array, so that a volume is in memory once. A file is written under
+a temporary name in the same folder and renamed when complete, so that a kill leaves either the old file or the new one.
 """
 
+import itertools
 import os
 import zlib
 from collections.abc import Iterator
@@ -12,16 +13,39 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 from isal import igzip
-from numpy.typing import NDArray
+from nibabel.affines import voxel_sizes
+from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import DTypeLike, NDArray
 
 from nnunet_kits.errors import ImageError
 
-AFFINE_TOLERANCE_MM = 1e-3
-"""Two affines are the same grid when no entry differs by more than this."""
+AFFINE_TOLERANCE_MM = 1e-2
+"""Two affines are the same grid when no corner of the volume lies further apart than this."""
+
+PIECE_BYTES = 4 << 20
+"""How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels of a NIfTI file lie, read from its header alone.
+
+    Attributes:
+        shape: voxels along the file's own axes; for KiTS that is (slices, rows, columns) = (z, y, x).
+        affine: (4, 4) voxel index to RAS millimetres; the sform where its code is set, else the qform.
+        spacing_mm: length of a voxel edge along each axis.
+        dtype: how the voxels are stored.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]
+    dtype: np.dtype[np.generic]
 
 
 @dataclass(frozen=True)
@@ -38,6 +62,21 @@ class Volume:
     affine: NDArray[np.float64]
     spacing_mm: tuple[float, float, float]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return self.array.shape
+
+
+def read_grid(path: Path) -> Grid:
+    """Read shape, affine, spacing and dtype from the header; the voxels are neither read nor checked.
+
+    Raises:
+        ImageError: missing, empty or damaged file, not a NIfTI image, or not three-dimensional.
+    """
+    with _decompressed(path) as stream:
+        return _read_header(path, stream)[0]
+
 
 def read_volume(path: Path) -> Volume:
     """Read a ``.nii`` or ``.nii.gz`` file completely, verifying the gzip checksum.
@@ -48,28 +87,52 @@ def read_volume(path: Path) -> Volume:
     Raises:
         ImageError: missing, empty, truncated or damaged file, not a NIfTI image, or not three-dimensional.
     """
-    raw = _read_bytes(path)
-    try:
-        image = nib.Nifti1Image.from_bytes(raw) if len(raw) else None
-    except Exception as error:  # nibabel raises several unrelated types on a bad header
-        raise ImageError(f"{path}: not a NIfTI image ({error}). Download or export the file again.") from error
-    if image is None:
-        raise ImageError(f"{path}: the file is empty. Download or export it again.")
-    shape = image.shape
-    if len(shape) != 3:
-        raise ImageError(
-            f"{path}: the image has {len(shape)} dimensions {shape}, but a CT volume or label map has 3. "
-            "Split or squeeze it first."
-        )
-    array = _voxels(path, raw, image)
-    x, y, z = (float(s) for s in image.header.get_zooms()[:3])
-    return Volume(array, np.asarray(image.affine, dtype=np.float64), (x, y, z))
+    with _decompressed(path) as stream:
+        grid, scaling = _read_header(path, stream)
+        voxels = _empty(path, grid, grid.dtype)
+        for start, piece in _pieces(path, stream, grid):
+            voxels[start : start + piece.size] = piece
+    if scaling is not None:
+        voxels = apply_read_scaling(voxels, *scaling)
+    return Volume(voxels.reshape(grid.shape, order="F"), grid.affine, grid.spacing_mm)
+
+
+def read_integers(path: Path, dtype: DTypeLike) -> Volume | None:
+    """Read a file completely and convert it to an integer dtype where, and only where, that loses nothing.
+
+    The file's own values are never in memory as a whole, so a float64 image needs a quarter of its size as int16.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        dtype: an integer dtype.
+
+    Returns:
+        The volume in ``dtype``, or None where some value is not an integer within its range.
+
+    Raises:
+        ImageError: as :func:`read_volume`, or the file holds NaN or infinite values.
+    """
+    with _decompressed(path) as stream, np.errstate(invalid="ignore"):
+        grid, scaling = _read_header(path, stream)
+        voxels = _empty(path, grid, np.dtype(dtype))
+        lossless, not_finite = True, 0
+        for start, stored in _pieces(path, stream, grid):
+            piece = stored if scaling is None else apply_read_scaling(stored, *scaling)
+            part = voxels[start : start + piece.size]
+            part[:] = piece.astype(dtype)  # wraps where a value does not fit, and then is not equal
+            if not np.array_equal(part, piece):
+                lossless = False
+                not_finite += piece.size - int(np.count_nonzero(np.isfinite(piece)))
+    if not_finite:
+        raise ImageError(f"{path}: {not_finite} voxels are NaN or infinite. Download or export the file again.")
+    return Volume(voxels.reshape(grid.shape, order="F"), grid.affine, grid.spacing_mm) if lossless else None
 
 
 def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], compression: int = 2) -> None:
     """Write a volume as NIfTI-1 under a temporary name, then rename it to ``path``.
 
     Both the sform and the qform are set (code 1, scanner coordinates), so that every reader finds the same grid.
+    An affine with shears has no qform: then only the sform is set.
 
     Args:
         path: target; ``.nii.gz`` is compressed, ``.nii`` is not.
@@ -87,6 +150,8 @@ def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.floa
     image = nib.Nifti1Image(array, affine, header)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
+    if _corner_distance_mm(array.shape, affine, image.get_qform()) > AFFINE_TOLERANCE_MM:
+        image.set_qform(affine, code=0)
     with atomic_path(path) as temporary:
         if path.name.endswith(".gz"):
             with open(temporary, "wb") as handle, igzip.IGzipFile("", "wb", compression, handle, mtime=0) as stream:
@@ -107,18 +172,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_same_grid(case: str, image: Volume, label: Volume) -> None:
+def check_same_grid(case: str, image: Volume | Grid, label: Volume | Grid) -> None:
     """Refuse an image and a label map that do not lie on the same voxel grid.
 
     Raises:
         ImageError: different shape or affine.
     """
-    if image.array.shape != label.array.shape:
+    if image.shape != label.shape:
         raise ImageError(
-            f"{case}: the image is {image.array.shape} but the label map is {label.array.shape} voxels. "
+            f"{case}: the image is {image.shape} but the label map is {label.shape} voxels. "
             "Both must lie on one grid: download the case again."
         )
-    difference = float(np.abs(image.affine - label.affine).max())
+    difference = _corner_distance_mm(image.shape, image.affine, label.affine)
     if not difference <= AFFINE_TOLERANCE_MM:
         raise ImageError(
             f"{case}: the affines of image and label map differ by up to {difference:.4g} mm "
@@ -126,13 +191,22 @@ def check_same_grid(case: str, image: Volume, label: Volume) -> None:
         )
 
 
-def _read_bytes(path: Path) -> bytes:
-    """File content, decompressed where the name says so."""
+def _corner_distance_mm(shape: tuple[int, ...], a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The furthest that two affines place the same corner voxel apart; NaN where an affine holds NaN."""
+    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))], dtype=float)
+    return float(np.linalg.norm((corners @ (np.asarray(a) - np.asarray(b)).T)[:, :3], axis=1).max())
+
+
+@contextmanager
+def _decompressed(path: Path) -> Iterator[BinaryIO]:
+    """The file's content as a stream; every way of being unreadable becomes one ImageError."""
     try:
-        if not path.name.endswith(".gz"):
-            return path.read_bytes()
-        with igzip.open(path, "rb") as stream:
-            return stream.read()
+        with open(path, "rb") as handle:
+            if path.name.endswith(".gz"):
+                with igzip.IGzipFile(fileobj=handle, mode="rb") as stream:
+                    yield stream
+            else:
+                yield handle
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file.") from error
     except EOFError as error:
@@ -140,21 +214,60 @@ def _read_bytes(path: Path) -> bytes:
     except (igzip.BadGzipFile, zlib.error, igzip.isal_zlib.error) as error:
         raise ImageError(f"{path}: the gzip file is damaged ({error}). Download it again.") from error
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error}).") from error
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _voxels(path: Path, raw: bytes, image: nib.Nifti1Image) -> NDArray[np.generic]:
-    """The voxel array without a second copy where no scaling is asked for."""
-    header = image.header
-    proxy = image.dataobj
-    if (proxy.slope, proxy.inter) != (1.0, 0.0):
-        return np.asanyarray(nib.Nifti1Image.from_stream(BytesIO(raw)).dataobj)
-    dtype = header.get_data_dtype()
-    count = int(np.prod(image.shape))
-    offset = int(proxy.offset)
-    if len(raw) < offset + count * dtype.itemsize:
+def _read_header(path: Path, stream: BinaryIO) -> tuple[Grid, tuple[float, float] | None]:
+    """Grid and (slope, intercept), None for no scaling; leaves the stream at the first voxel."""
+    raw = stream.read(348)
+    if not raw:
+        raise ImageError(f"{path}: the file is empty. Download or export it again.")
+    try:
+        header = nib.Nifti1Header.from_fileobj(BytesIO(raw))
+        shape = tuple(int(n) for n in header.get_data_shape())
+        slope, intercept = header.get_slope_inter()
+        dtype = header.get_data_dtype()
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        offset = int(header.get_data_offset())
+        if header["magic"].item() != b"n+1" or offset < len(raw):
+            raise ValueError(f"magic {header['magic'].item()!r}, voxels at byte {offset}")
+    except Exception as error:  # nibabel raises several unrelated types on a bad header
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"{path}: not a NIfTI image ({reason}). Download or export the file again.") from error
+    if len(shape) != 3 or min(shape) < 1:
         raise ImageError(
-            f"{path}: {len(raw) - offset} bytes of voxels, but {image.shape} of {dtype} need "
-            f"{count * dtype.itemsize}. The file is incomplete: download it again."
+            f"{path}: the image has {len(shape)} dimensions {shape}, but a CT volume or label map has 3. "
+            "Split or squeeze it first."
         )
-    return np.frombuffer(raw, dtype, count, offset).reshape(image.shape, order="F")
+    stream.read(offset - len(raw))
+    x, y, z = (float(s) for s in voxel_sizes(affine))
+    scaling = None if (slope, intercept) in {(None, None), (1.0, 0.0)} else (float(slope), float(intercept))
+    return Grid(shape, affine, (x, y, z), dtype), scaling
+
+
+def _empty(path: Path, grid: Grid, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Room for all voxels of a grid, in the file's order."""
+    count = int(np.prod(grid.shape, dtype=object))
+    try:
+        return np.empty(count, dtype)
+    except (MemoryError, ValueError) as error:
+        raise ImageError(
+            f"{path}: {grid.shape} voxels need {count * dtype.itemsize / 1e9:.1f} GB of memory, more than there is."
+        ) from error
+
+
+def _pieces(path: Path, stream: BinaryIO, grid: Grid) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Start index and stored values of consecutive runs of voxels; then the rest of the file, for its checksum."""
+    count, size = int(np.prod(grid.shape, dtype=object)), grid.dtype.itemsize
+    step = PIECE_BYTES // size
+    for start in range(0, count, step):
+        wanted = min(step, count - start) * size
+        raw = stream.read(wanted)
+        if len(raw) < wanted:
+            raise ImageError(
+                f"{path}: {start * size + len(raw)} bytes of voxels, but {grid.shape} of {grid.dtype} need "
+                f"{count * size}. The file is incomplete: download it again."
+            )
+        yield start, np.frombuffer(raw, grid.dtype)
+    while stream.read(PIECE_BYTES):
+        pass

@@ -1,1 +1,12 @@
-"""TODO."""
+"""Networks in plain torch, each found by its dotted path: in plans by nnU-Net itself, and by name by our trainers.
+
+Every network takes ``(input_channels, num_classes, deep_supervision, **topology)``, where the topology is what any
+nnU-Net plans file states: ``n_stages, features_per_stage, conv_op, kernel_sizes, strides``.
+"""
+
+NETWORKS: dict[str, str] = {
+    "PlainUNet": "nnunet_kits.architectures.plain.PlainUNet",
+    "ResUNet": "nnunet_kits.architectures.residual.ResUNet",
+    "PreActResUNet": "nnunet_kits.architectures.preactivation.PreActResUNet",
+}
+"""Name in a trainer's name -> dotted path of the class."""

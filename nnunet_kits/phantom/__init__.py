@@ -1,1 +1,7 @@
-"""TODO."""
+"""Phantoms: synthetic CT of the abdomen with kidneys, tumours, cysts and look-alikes, in any challenge year's layout."""
+
+from nnunet_kits.phantom.grid import SIZES, Size
+from nnunet_kits.phantom.layout import YEARS, case_numbers, write_tree
+from nnunet_kits.phantom.render import Phantom, make_phantom
+
+__all__ = ["SIZES", "YEARS", "Phantom", "Size", "case_numbers", "make_phantom", "write_tree"]

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Trainers that unmodified nnU-Net finds by name, composed of a network, a loss, an optimisation and a length."""

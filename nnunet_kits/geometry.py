@@ -1,0 +1,86 @@
+"""Volumes in one orientation, and boxes in them; (z, y, x) throughout.
+
+Canonical here means the orientation of the KiTS files: z runs from head to feet, y from front to back, x from the
+patient's right to the left (nibabel's code IPL). A plane taken from such an array, rows down and columns to the right,
+is what a radiologist expects to see: the patient's right on the image's left, the front or the head at the top.
+"""
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Half-open voxel intervals ``(start, stop)`` along z, y, x."""
+
+PLANES = ("axial", "coronal", "sagittal")
+"""The plane across each axis: axial across z, coronal across y, sagittal across x."""
+
+
+def to_canonical(array: NDArray[np.generic], affine: NDArray[np.float64]) -> NDArray[np.generic]:
+    """Turn and flip a volume to (z, y, x) = (head to feet, front to back, right to left).
+
+    Only axes are exchanged and flipped, nothing is resampled: an oblique volume gets the closest such orientation.
+
+    Args:
+        array: three-dimensional, in the axis order that ``affine`` describes.
+        affine: (4, 4) voxel index to RAS millimetres.
+
+    Returns:
+        A view, shape (z, y, x).
+    """
+    return nib.orientations.apply_orientation(array, _transform(affine))
+
+
+def canonical_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Voxel edges of the :func:`to_canonical` volume: (z, y, x) in mm."""
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    z, y, x = edges[np.argsort(_transform(affine)[:, 0])]
+    return float(z), float(y), float(x)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """The smallest box that holds every true voxel.
+
+    Returns:
+        None where the mask is empty.
+    """
+    box = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        hit = np.flatnonzero(mask.any(axis=others))
+        if not len(hit):
+            return None
+        box.append((int(hit[0]), int(hit[-1]) + 1))
+    return box[0], box[1], box[2]
+
+
+def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, float], shape: tuple[int, ...]) -> Box:
+    """A box with a margin on all sides, cut at the volume's borders."""
+    grown = []
+    for (start, stop), spacing, length in zip(box, spacing_zyx_mm, shape, strict=True):
+        margin = round(margin_mm / spacing)
+        grown.append((max(0, start - margin), min(length, stop + margin)))
+    return grown[0], grown[1], grown[2]
+
+
+def crop(array: NDArray[np.generic], box: Box) -> NDArray[np.generic]:
+    """The part of a volume inside a box, as a view."""
+    return array[tuple(slice(start, stop) for start, stop in box)]
+
+
+def fullest_point(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """Where to cut a structure so that each plane shows most of it: per axis, the plane with the most true voxels."""
+    z, y, x = (int(mask.sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3))
+    return z, y, x
+
+
+def plane_through(array: NDArray[np.generic], plane: str, index: int) -> NDArray[np.generic]:
+    """One plane of a canonical volume: axial is (y, x), coronal (z, x), sagittal (z, y)."""
+    return np.take(array, index, axis=PLANES.index(plane))
+
+
+def _transform(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orientation transform from the file's axes to canonical (z, y, x)."""
+    return nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(affine), nib.orientations.axcodes2ornt("IPL")
+    )

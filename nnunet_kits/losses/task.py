@@ -1,0 +1,21 @@
+"""What a loss must know of the task."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LossTask:
+    """What a loss must know of the task.
+
+    Attributes:
+        has_regions: True for overlapping regions (sigmoid, targets (b, regions, ...)); False for exclusive classes
+            (softmax, targets (b, 1, ...)).
+        ignore_label: label of voxels that do not count, or None. With regions the last target channel marks them.
+        batch_dice: sum the Dice over the batch before dividing, as the plans say.
+        ddp: the batch is spread over several processes.
+    """
+
+    has_regions: bool
+    ignore_label: int | None
+    batch_dice: bool
+    ddp: bool

@@ -1,0 +1,186 @@
+"""Plans written by nnU-Net's planner with a preset's spacings, patches and features."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+from nnunetv2.utilities.json_export import recursive_fix_for_json_export
+
+from nnunet_kits.environment import find_dataset, nnunet_folder
+from nnunet_kits.errors import PlanError
+from nnunet_kits.images import atomic_path
+from nnunet_kits.planning.presets import Preset
+
+NO_MORE_POOLINGS_THAN = 999_999
+UNLIMITED_GB = 1e6
+"""Memory budget with which nnU-Net's planner does not shrink the patch, which a preset then sets itself."""
+
+
+class PresetPlanner(ExperimentPlanner):
+    """nnU-Net's planner, told the spacing, patch and features of every configuration by a preset.
+
+    Resampling, normalisation, reader, topology (strides and kernels that fit spacing and patch) and everything else
+    are nnU-Net's own rules. Axes stay as the reader gives them, which for our conversions is (z, y, x).
+    """
+
+    def __init__(
+        self,
+        dataset_name_or_id: str | int,
+        preset: Preset,
+        gpu_memory_target_in_gb: float | None = None,
+        preprocessor_name: str = "DefaultPreprocessor",
+        overwrite_target_spacing: Sequence[float] | None = None,
+        suppress_transpose: bool = True,
+    ) -> None:
+        self.preset = preset
+        self.sized_by_memory = gpu_memory_target_in_gb is not None
+        super().__init__(
+            dataset_name_or_id,
+            gpu_memory_target_in_gb or UNLIMITED_GB,
+            preprocessor_name,
+            preset.name,
+            overwrite_target_spacing,
+            suppress_transpose,
+        )
+        self.UNet_base_num_features = preset.features_first
+        self.UNet_max_features_3d = preset.features_max
+
+    def plan_experiment(self) -> dict[str, Any]:
+        """Assemble the plans, write them and dataset.json to the preprocessed folder, and return them."""
+        configurations = {
+            name: dict(given) if "inherits_from" in given else self._configuration(name, given)
+            for name, given in self.preset.configurations.items()
+        }
+        fingerprint = self.dataset_fingerprint
+        plans = {
+            "dataset_name": self.dataset_name,
+            "plans_name": self.plans_identifier,
+            "original_median_spacing_after_transp": np.median(fingerprint["spacings"], 0).tolist(),
+            "original_median_shape_after_transp": np.median(fingerprint["shapes_after_crop"], 0).round().tolist(),
+            "image_reader_writer": self.determine_reader_writer().__name__,
+            "transpose_forward": [0, 1, 2],
+            "transpose_backward": [0, 1, 2],
+            "configurations": configurations,
+            "experiment_planner_used": type(self).__name__,
+            "label_manager": "LabelManager",
+            "foreground_intensity_properties_per_channel": fingerprint["foreground_intensity_properties_per_channel"],
+        }
+        self.plans = plans
+        self.save_plans(plans)
+        return plans
+
+    def _configuration(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        spacing = np.array(given["spacing_zyx_mm"], dtype=float)
+        shapes = [
+            compute_new_shape(shape, old, spacing)
+            for shape, old in zip(
+                self.dataset_fingerprint["shapes_after_crop"], self.dataset_fingerprint["spacings"], strict=True
+            )
+        ]
+        median_shape = np.median(shapes, 0)
+        voxels = float(np.prod(median_shape) * self.dataset_json["numTraining"])
+        plan = self.get_plans_for_configuration(spacing, median_shape, self.generate_data_identifier(name), voxels, {})
+        if not self.sized_by_memory:
+            plan["patch_size"], topology = self._topology(spacing, given["patch_size"])
+            plan["batch_size"] = given["batch_size"]
+            plan["architecture"]["arch_kwargs"].update(topology)
+        plan["batch_dice"] = given["batch_dice"]
+        plan.update({key: given[key] for key in ("next_stage", "kits_training") if key in given})
+        return plan
+
+    def _topology(self, spacing: np.ndarray, patch_size: Sequence[int]) -> tuple[list[int], dict[str, Any]]:
+        """nnU-Net's strides and kernels for a fixed patch.
+
+        Raises:
+            PlanError: the patch is no multiple of the strides.
+        """
+        _, strides, kernels, padded, _ = get_pool_and_conv_props(
+            spacing, patch_size, self.UNet_featuremap_min_edge_length, NO_MORE_POOLINGS_THAN
+        )
+        if [int(p) for p in padded] != list(patch_size):
+            raise PlanError(
+                f"preset {self.preset.name}: patch {list(patch_size)} does not fit its strides; "
+                f"the nearest that does is {[int(p) for p in padded]}."
+            )
+        stages = len(strides)
+        return list(patch_size), {
+            "n_stages": stages,
+            "features_per_stage": [
+                min(self.UNet_max_features_3d, self.UNet_base_num_features * 2**i) for i in range(stages)
+            ],
+            "kernel_sizes": kernels,
+            "strides": strides,
+            "n_conv_per_stage": list(self.UNet_blocks_per_stage_encoder[:stages]),
+            "n_conv_per_stage_decoder": list(self.UNet_blocks_per_stage_decoder[: stages - 1]),
+        }
+
+    def save_plans(self, plans: dict[str, Any]) -> None:
+        """Write the plans afresh, nothing kept of an older file, and dataset.json beside them."""
+        recursive_fix_for_json_export(plans)
+        folder = nnunet_folder("nnUNet_preprocessed") / self.dataset_name
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / "dataset.json") as temporary:
+            shutil.copyfile(Path(self.raw_dataset_folder) / "dataset.json", temporary)
+        with atomic_path(folder / f"{self.plans_identifier}.json") as temporary:
+            temporary.write_text(json.dumps(plans, indent=4))
+
+
+def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = None) -> tuple[Path, list[str]]:
+    """Write the plans of a preset for a converted dataset.
+
+    Without ``gpu_memory_gb`` patch and batch are the preset's; with it nnU-Net sizes both for that budget at the
+    preset's spacings. The fingerprint is extracted first where nnU-Net has not done so yet.
+
+    Returns:
+        The plans file, and the configurations whose preprocessed data is from other plans and must be made again.
+
+    Raises:
+        PlanError: no such dataset, no dataset.json, or contradicting splits.
+    """
+    raw = find_dataset(nnunet_folder("nnUNet_raw"), dataset_id)
+    if raw is None or not (raw / "dataset.json").is_file():
+        raise PlanError(
+            f"there is no complete dataset {dataset_id:03d} in {nnunet_folder('nnUNet_raw')}"
+            f"{f' ({raw.name} has no dataset.json)' if raw else ''}. Convert one first: nnunet_kits convert."
+        )
+    folder = nnunet_folder("nnUNet_preprocessed") / raw.name
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_splits(raw / "splits_final.json", folder / "splits_final.json")
+    if not (folder / "dataset_fingerprint.json").is_file():
+        print(f"{raw.name}: no fingerprint yet, so it is extracted first (nnUNetv2_extract_fingerprint).")
+        extract_fingerprint_dataset(dataset_id, num_processes=max(1, min(8, os.cpu_count() or 1)))
+    plans_file = folder / f"{preset.name}.json"
+    before = json.loads(plans_file.read_text())["configurations"] if plans_file.is_file() else {}
+    planner = functools.partial(PresetPlanner, preset=preset)
+    plans, _ = plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
+    return plans_file, _stale(folder, before, plans["configurations"])
+
+
+def _check_splits(raw: Path, preprocessed: Path) -> None:
+    if not (raw.is_file() and preprocessed.is_file()):
+        return
+    if json.loads(raw.read_text()) != json.loads(preprocessed.read_text()):
+        raise PlanError(
+            f"{preprocessed} differs from {raw}: the dataset was converted again with other cases or folds. "
+            "Keep the one you trained with, or delete both results and the preprocessed file to start afresh."
+        )
+
+
+def _stale(folder: Path, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Configurations whose preprocessed arrays exist, but at another spacing than the new plans say."""
+    return [
+        name
+        for name, configuration in after.items()
+        if "spacing" in configuration
+        and (folder / configuration["data_identifier"]).is_dir()
+        and before.get(name, {}).get("spacing") != configuration["spacing"]
+    ]

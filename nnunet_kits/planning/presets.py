@@ -1,0 +1,91 @@
+"""Presets: what a plans file should say, as data. One JSON file in ``presets/`` is one preset."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits.errors import PlanError
+
+PRESETS_FOLDER = Path(__file__).parent / "presets"
+
+CONFIGURATION_KEYS = ("spacing_zyx_mm", "patch_size", "batch_size", "batch_dice")
+OPTIONAL_KEYS = ("next_stage", "kits_training")
+INHERITING_KEYS = ("inherits_from", "previous_stage")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One preset.
+
+    Attributes:
+        name: file stem, which becomes the plans' name.
+        summary: one line for a list.
+        source: paper and section the numbers come from, or ``ours``.
+        features_first: channels at the input's resolution; they double with every stage.
+        features_max: their limit.
+        configurations: name -> what nnU-Net's configuration of that name gets. Either ``spacing_zyx_mm``,
+            ``patch_size``, ``batch_size``, ``batch_dice`` and optionally ``next_stage`` and ``kits_training``, or
+            ``inherits_from`` and ``previous_stage``.
+    """
+
+    name: str
+    summary: str
+    source: str
+    features_first: int
+    features_max: int
+    configurations: Mapping[str, Mapping[str, Any]]
+
+
+def preset_names() -> list[str]:
+    """Names of all presets."""
+    return sorted(p.stem for p in PRESETS_FOLDER.glob("*.json"))
+
+
+def load_preset(name_or_file: str) -> Preset:
+    """A preset by its name, or from a JSON file of one's own.
+
+    Raises:
+        PlanError: no such preset, or a file that is none; the message names the key and what is allowed.
+    """
+    path = Path(name_or_file) if name_or_file.endswith(".json") else PRESETS_FOLDER / f"{name_or_file}.json"
+    if not path.is_file():
+        raise PlanError(
+            f"there is no preset {name_or_file!r}. Known: {', '.join(preset_names())}; or give a .json file."
+        )
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise PlanError(f"{path}: not a JSON file ({error}).") from error
+    if not isinstance(content, dict):
+        raise PlanError(f"{path}: a preset is a JSON object, not a {type(content).__name__}.")
+    _exactly(str(path), content, ("summary", "source", "features_first", "features_max", "configurations"))
+    for name, configuration in content["configurations"].items():
+        _check_configuration(f"{path}, configuration {name}", configuration, content["configurations"])
+    return Preset(name=path.stem, **content)
+
+
+def _check_configuration(where: str, given: Mapping[str, Any], all_configurations: Mapping[str, Any]) -> None:
+    if "inherits_from" in given:
+        _exactly(where, given, INHERITING_KEYS)
+    else:
+        _exactly(where, given, CONFIGURATION_KEYS, OPTIONAL_KEYS)
+        for key in ("spacing_zyx_mm", "patch_size"):
+            if len(given[key]) != 3 or any(value <= 0 for value in given[key]):
+                raise PlanError(f"{where}: {key} is {given[key]}, but must be three positive numbers (z, y, x).")
+    for key in ("inherits_from", "previous_stage", "next_stage"):
+        if key in given and given[key] not in all_configurations:
+            raise PlanError(
+                f"{where}: {key} names {given[key]!r}, which the preset does not have. "
+                f"It has: {', '.join(all_configurations)}."
+            )
+
+
+def _exactly(where: str, given: Mapping[str, Any], needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    missing = [key for key in needed if key not in given]
+    unknown = [key for key in given if key not in needed and key not in optional]
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has unknown {', '.join(unknown)}"] if unknown else []
+        raise PlanError(f"{where}: {' and '.join(parts)}. Allowed: {', '.join((*needed, *optional))}.")

@@ -1,0 +1,219 @@
+"""Pictures of one case: CT with the prediction filled in and the reference outlined, as a radiologist looks at it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from nnunet_kits import geometry
+from nnunet_kits.geometry import Box
+from nnunet_kits.labels import Label
+from nnunet_kits.reporting.canvas import GAP, annotate, beside
+
+WINDOW_LEVEL_HU, WINDOW_WIDTH_HU = 40.0, 400.0
+"""The soft-tissue window of an abdominal CT."""
+
+COLOURS: dict[Label, tuple[int, int, int]] = {
+    Label.KIDNEY: (0, 158, 115),
+    Label.TUMOR: (213, 94, 0),
+    Label.CYST: (86, 180, 233),
+}
+"""Bluish green, vermilion and sky blue of a palette that stays apart in every kind of colour blindness.
+
+Source: Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/.
+"""
+
+FILL = 0.4
+"""Opacity of the prediction."""
+
+PAGE_WIDTH, MAXIMAL_HEIGHT = 1240, 520
+"""Pixels that a row of panels fills at most; the report shows it as it is, so that letters stay legible."""
+
+MARGIN_MM = 25.0
+"""What is shown around the labelled region."""
+
+BODY_HU = -300.0
+"""Above this is patient (or table), below it is air."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case in canonical orientation (see :mod:`nnunet_kits.geometry`).
+
+    Attributes:
+        ct: (z, y, x) in HU.
+        prediction: (z, y, x) label map.
+        reference: (z, y, x) label map, or None.
+        spacing_zyx_mm: voxel edges.
+    """
+
+    ct: NDArray[np.generic]
+    prediction: NDArray[np.generic]
+    reference: NDArray[np.generic] | None
+    spacing_zyx_mm: tuple[float, float, float]
+
+    def maps(self) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
+        """Prediction and reference."""
+        return self.prediction, self.reference
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plane of a case: where it is cut and what is cropped from it."""
+
+    plane: str
+    index: int
+    box: Box
+    overlay: bool = True
+
+    def extent(self) -> list[tuple[int, tuple[int, int]]]:
+        """(axis, interval) of the rows, then of the columns."""
+        return [(axis, self.box[axis]) for axis in range(3) if geometry.PLANES[axis] != self.plane]
+
+
+def render_planes(case: Case, width: int = PAGE_WIDTH) -> Image.Image:
+    """Axial CT alone, then axial, coronal and sagittal with overlay, through the largest lesion, all to one scale.
+
+    Args:
+        case: what to show.
+        width: of the row of panels in pixels.
+    """
+    z, y, x = point_of_interest(case)
+    box = _body_box(case)
+    return _row(
+        case,
+        [
+            Panel("axial", z, box, overlay=False),
+            Panel("axial", z, box),
+            Panel("coronal", y, box),
+            Panel("sagittal", x, box),
+        ],
+        width,
+    )
+
+
+def render_strip(case: Case, count: int = 6, width: int = PAGE_WIDTH) -> Image.Image:
+    """Axial slices from the top to the bottom of all that is labelled, cropped to it with a margin.
+
+    Args:
+        case: what to show.
+        count: slices, evenly spaced; fewer where there are fewer.
+        width: of the row of panels in pixels.
+    """
+    box = geometry.bounding_box(_labelled(case)) or _body_box(case)
+    top, bottom = box[0]
+    box = geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, case.ct.shape)
+    slices = np.linspace(top, bottom, count + 1)
+    middles = ((slices[:-1] + slices[1:]) / 2).astype(int) if bottom - top > count else np.arange(top, bottom)
+    return _row(case, [Panel("axial", int(z), box) for z in middles], width)
+
+
+def point_of_interest(case: Case) -> tuple[int, int, int]:
+    """Voxel (z, y, x) through which to cut.
+
+    In order: the largest lesion (tumour or cyst) of the reference, of the prediction, the kidneys of either, the
+    middle of the volume.
+    """
+    maps = [m for m in reversed(case.maps()) if m is not None]
+    for members in ((Label.TUMOR, Label.CYST), (Label.KIDNEY,)):
+        for labels in maps:
+            mask = np.isin(labels, members)
+            box = geometry.bounding_box(mask)
+            if box is None:
+                continue
+            part = geometry.crop(mask, box)
+            components, _ = ndimage.label(part)
+            sizes = np.bincount(components.ravel())
+            sizes[0] = 0
+            z, y, x = geometry.fullest_point(components == sizes.argmax())
+            return z + box[0][0], y + box[1][0], x + box[2][0]
+    z, y, x = (length // 2 for length in case.ct.shape)
+    return z, y, x
+
+
+def window(hu: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """HU to grey: level - width / 2 and below is black, level + width / 2 and above white; NaN is black."""
+    scaled = (np.nan_to_num(hu.astype(np.float32), nan=-1e4) - WINDOW_LEVEL_HU) / WINDOW_WIDTH_HU + 0.5
+    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+
+
+def blend(
+    grey: NDArray[np.uint8], prediction: NDArray[np.generic], reference: NDArray[np.generic] | None
+) -> NDArray[np.uint8]:
+    """Fill the prediction, outline the reference.
+
+    Args:
+        grey: (rows, columns).
+        prediction: (rows, columns) label map.
+        reference: (rows, columns) label map, or None.
+
+    Returns:
+        (rows, columns, 3) RGB.
+    """
+    rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
+    for label, colour in COLOURS.items():
+        inside = prediction == label
+        rgb[inside] = (1 - FILL) * rgb[inside] + FILL * np.asarray(colour, np.float32)
+    if reference is not None:
+        for label, colour in COLOURS.items():
+            mask = reference == label
+            rgb[mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=2, border_value=1)] = colour
+    return np.round(rgb).astype(np.uint8)
+
+
+def _row(case: Case, panels: Sequence[Panel], width: int) -> Image.Image:
+    """Panels side by side, as many pixels to the millimetre in each, in one row of at most ``width`` pixels."""
+    sizes = [_size_mm(case, panel) for panel in panels]
+    across, down = sum(columns for _, columns in sizes), max(rows for rows, _ in sizes)
+    scale = min((width - GAP * (len(panels) - 1)) / across, MAXIMAL_HEIGHT / down)
+    return beside([_draw(case, panel, scale) for panel in panels])
+
+
+def _size_mm(case: Case, panel: Panel) -> tuple[float, float]:
+    """Extent of (rows, columns)."""
+    rows, columns = ((stop - start) * case.spacing_zyx_mm[a] for a, (start, stop) in panel.extent())
+    return rows, columns
+
+
+def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
+    """One plane with square pixels, overlay and letters."""
+    rows, columns = (max(1, round(mm * pixels_per_mm)) for mm in _size_mm(case, panel))
+    window_yx = tuple(slice(start, stop) for _, (start, stop) in panel.extent())
+
+    def cut(volume: NDArray[np.generic]) -> NDArray[np.generic]:
+        return geometry.plane_through(volume, panel.plane, panel.index)[window_yx]
+
+    def enlarge(flat: NDArray[np.uint8], how: Image.Resampling) -> NDArray[np.uint8]:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(flat)).resize((columns, rows), how))
+
+    picture = enlarge(window(cut(case.ct)), Image.Resampling.BICUBIC)
+    if panel.overlay:
+        maps = [None if m is None else enlarge(cut(m).astype(np.uint8), Image.Resampling.NEAREST) for m in case.maps()]
+        picture = blend(picture, *maps)
+    length = case.ct.shape[geometry.PLANES.index(panel.plane)]
+    title = f"{panel.plane} {panel.index + 1}/{length}"
+    return annotate(Image.fromarray(picture).convert("RGB"), panel.plane, title, pixels_per_mm)
+
+
+def _labelled(case: Case) -> NDArray[np.bool_]:
+    """Voxels that the prediction or the reference labels."""
+    labelled = case.prediction > 0
+    return labelled if case.reference is None else labelled | (case.reference > 0)
+
+
+def _body_box(case: Case) -> Box:
+    """The patient in-plane, from every fourth voxel; along z what is labelled, and as much again as fills a panel."""
+    step = 4
+    body = geometry.bounding_box(case.ct[:, ::step, ::step] > BODY_HU)
+    depth, height, width = case.ct.shape
+    _, (y0, y1), (x0, x1) = body or ((0, depth), (0, height), (0, width))
+    y, x = (y0 * step, min(height, y1 * step)), (x0 * step, min(width, x1 * step))
+    labelled = geometry.bounding_box(_labelled(case))
+    if labelled is None:
+        return (0, depth), y, x
+    room_mm = (y[1] - y[0]) * case.spacing_zyx_mm[1] - (labelled[0][1] - labelled[0][0]) * case.spacing_zyx_mm[0]
+    z, _, _ = geometry.grow_box(labelled, max(MARGIN_MM, room_mm / 2), case.spacing_zyx_mm, case.ct.shape)
+    return z, y, x

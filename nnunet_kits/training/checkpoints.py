@@ -1,0 +1,38 @@
+"""Checkpoints that survive a kill: written atomically, verified by checksum, the last two kept."""
+
+import os
+import zipfile
+from pathlib import Path
+
+LATEST = "checkpoint_latest.pth"
+PREVIOUS = "checkpoint_previous.pth"
+BEST = "checkpoint_best.pth"
+FINAL = "checkpoint_final.pth"
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a checkpoint is complete: it opens as the zip archive that torch writes and all its checksums hold."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
+        return False
+
+
+def newest_readable(folder: Path, besides: Path) -> Path | None:
+    """The most recently written readable checkpoint in ``folder`` that is not ``besides``, or None."""
+    others = [folder / name for name in (FINAL, LATEST, PREVIOUS, BEST) if folder / name != besides]
+    present = sorted((p for p in others if p.is_file()), key=lambda p: p.stat().st_mtime_ns, reverse=True)
+    return next((p for p in present if is_readable(p)), None)
+
+
+def keep_previous(path: Path) -> None:
+    """Before ``checkpoint_latest.pth`` is replaced: keep it as ``checkpoint_previous.pth``, at no moment without it."""
+    if path.name != LATEST or not path.is_file():
+        return
+    previous = path.with_name(PREVIOUS)
+    previous.unlink(missing_ok=True)
+    try:
+        os.link(path, previous)
+    except OSError:  # a file system without hard links
+        os.replace(path, previous)

@@ -1,0 +1,186 @@
+"""Train a cascade whole, by the stock commands: low-resolution folds, their predictions checked, then full resolution.
+
+Every step looks at what is on disk first, so that a killed run goes on where it was.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits.environment import find_dataset, nnunet_folder
+from nnunet_kits.errors import TrainingError
+from nnunet_kits.training import checkpoints
+from nnunet_kits.training.cascade import PreviousStage, explain, unusable_predictions
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """One cascade to train.
+
+    Attributes:
+        dataset_id: number of the dataset.
+        dataset: its name.
+        plans: plans name.
+        trainer: trainer of the full-resolution stage.
+        stage: the low-resolution stage.
+        splits: content of ``splits_final.json``.
+        device: ``cuda``, ``cpu`` or ``mps``.
+    """
+
+    dataset_id: int
+    dataset: str
+    plans: str
+    trainer: str
+    stage: PreviousStage
+    splits: Sequence[dict[str, list[str]]]
+    device: str
+
+    def command(self, configuration: str, trainer: str, fold: int, *flags: str) -> list[str]:
+        """A stock training command."""
+        common = [str(self.dataset_id), configuration, str(fold), "-p", self.plans, "-tr", trainer]
+        return ["nnUNetv2_train", *common, "-device", self.device, *flags]
+
+
+def load_cascade(
+    dataset_id: int, plans_name: str, trainer: str, previous_trainer: str | None = None, device: str = "cuda"
+) -> Cascade:
+    """Read what a cascade needs from the preprocessed folder.
+
+    Args:
+        dataset_id: number of the dataset.
+        plans_name: plans with a configuration ``3d_cascade_fullres``.
+        trainer: trainer of the full-resolution stage, and of the low-resolution one unless ``previous_trainer``.
+        previous_trainer: another trainer for the low-resolution stage; the full-resolution trainer's name then gets
+            ``_after_<previous_trainer>``.
+        device: where to train.
+
+    Raises:
+        TrainingError: no such plans, no cascade in them, no splits, or a configuration not preprocessed.
+    """
+    folder = find_dataset(nnunet_folder("nnUNet_preprocessed"), dataset_id)
+    plans_file = folder / f"{plans_name}.json" if folder else None
+    if folder is None or plans_file is None or not plans_file.is_file():
+        raise TrainingError(
+            f"dataset {dataset_id:03d} has no plans {plans_name} in {nnunet_folder('nnUNet_preprocessed')}. "
+            f"Run: nnunet_kits plan -d {dataset_id} --preset {plans_name}"
+        )
+    configurations = json.loads(plans_file.read_text())["configurations"]
+    name = next((c for c, given in configurations.items() if "previous_stage" in given), None)
+    if name is None:
+        raise TrainingError(f"{plans_file}: no configuration has a previous_stage, so there is no cascade to train.")
+    low = configurations[name]["previous_stage"]
+    full = configurations[name].get("inherits_from", name)
+    for configuration in (low, full):
+        if not (folder / configurations[configuration]["data_identifier"]).is_dir():
+            raise TrainingError(
+                f"{folder.name}: {configuration} of {plans_name} is not preprocessed. "
+                f"Run: nnUNetv2_preprocess -d {dataset_id} -plans_name {plans_name} -c {low} {full}"
+            )
+    if previous_trainer and "_after_" not in trainer and previous_trainer != trainer:
+        trainer = f"{trainer}_after_{previous_trainer}"
+    low_trainer = trainer.partition("_after_")[2] or trainer
+    stage = PreviousStage(
+        dataset=str(dataset_id),
+        plans=plans_name,
+        configuration=low,
+        trainer=low_trainer,
+        model_folder=nnunet_folder("nnUNet_results") / folder.name / f"{low_trainer}__{plans_name}__{low}",
+        next_configuration=name,
+        preprocessed_folder=folder / configurations[full]["data_identifier"],
+        preprocess_configuration=full,
+    )
+    return Cascade(dataset_id, folder.name, plans_name, trainer, stage, _splits(folder), device)
+
+
+def _splits(folder: Path) -> list[dict[str, list[str]]]:
+    file = folder / "splits_final.json"
+    if not file.is_file():
+        raise TrainingError(
+            f"{file} is missing. nnunet_kits convert and nnunet_kits plan make it; for other datasets start and stop "
+            "one nnUNetv2_train, which makes nnU-Net's own."
+        )
+    splits: list[dict[str, list[str]]] = json.loads(file.read_text())
+    return splits
+
+
+def steps_left(cascade: Cascade, folds: Sequence[int]) -> list[list[str]]:
+    """The commands that are still to be run, in order.
+
+    All low-resolution folds are needed whichever full-resolution folds are asked for: a fold is trained on the
+    predictions of all cases.
+    """
+    low, high = [], []
+    for fold, split in enumerate(cascade.splits):
+        done = _state(cascade.stage.model_folder / f"fold_{fold}")
+        missing = unusable_predictions(cascade.stage, split["val"]) if done == "trained" else {}
+        low += _step(cascade, cascade.stage.configuration, cascade.stage.trainer, fold, done, bool(missing))
+    configuration = cascade.stage.next_configuration
+    results = cascade.stage.model_folder.parent / f"{cascade.trainer}__{cascade.plans}__{configuration}"
+    for fold in folds:
+        done = _state(results / f"fold_{fold}")
+        unvalidated = not (results / f"fold_{fold}" / "validation" / "summary.json").is_file()
+        high += _step(cascade, configuration, cascade.trainer, fold, done, unvalidated)
+    return low + high
+
+
+def _state(fold_folder: Path) -> str:
+    if checkpoints.is_readable(fold_folder / checkpoints.FINAL):
+        return "trained"
+    begun = any((fold_folder / name).is_file() for name in (checkpoints.FINAL, checkpoints.LATEST, checkpoints.BEST))
+    return "begun" if begun else "new"
+
+
+def _step(cascade: Cascade, configuration: str, trainer: str, fold: int, state: str, validate: bool) -> list[list[str]]:
+    if state == "trained" and not validate:
+        return []
+    flags = {"trained": ["--val"], "begun": ["--c"], "new": []}[state]
+    return [cascade.command(configuration, trainer, fold, *flags)]
+
+
+def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run: bool = False) -> None:
+    """Run all that is left of a cascade.
+
+    Args:
+        cascade: from :func:`load_cascade`.
+        folds: full-resolution folds; None for all.
+        dry_run: only print the commands.
+
+    Raises:
+        TrainingError: an unknown fold, a command that failed, or predictions still missing after the low-res folds.
+    """
+    folds = range(len(cascade.splits)) if folds is None else folds
+    unknown = [fold for fold in folds if not 0 <= fold < len(cascade.splits)]
+    if unknown:
+        raise TrainingError(f"folds {unknown} do not exist: splits_final.json has 0 to {len(cascade.splits) - 1}.")
+    for command in steps_left(cascade, folds):
+        if dry_run:
+            print(" ".join(command))
+            continue
+        if command[2] == cascade.stage.next_configuration:
+            _check_all(cascade)
+        run_nnunet(command)
+
+
+def _check_all(cascade: Cascade) -> None:
+    cases = sorted({case for split in cascade.splits for part in split.values() for case in part})
+    problems = unusable_predictions(cascade.stage, cases)
+    if problems:
+        raise TrainingError(explain(cascade.stage, problems, cascade.splits))
+
+
+def run_nnunet(command: list[str], **options: Any) -> None:
+    """Print a stock nnU-Net command and run it.
+
+    Raises:
+        TrainingError: it failed; its own output stands above.
+    """
+    print(f"\n$ {' '.join(command)}", flush=True)
+    program = shutil.which(command[0]) or str(Path(sys.executable).with_name(command[0]))
+    code = subprocess.run([program, *command[1:]], check=False, **options).returncode
+    if code:
+        raise TrainingError(f"'{' '.join(command)}' failed with exit status {code}; its own error stands above.")

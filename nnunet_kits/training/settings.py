@@ -1,0 +1,42 @@
+"""Settings a plans file may carry for our trainers, under ``kits_training`` of a configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nnunet_kits.errors import TrainingError
+
+KEY = "kits_training"
+
+SETTINGS: dict[str, type] = {
+    "num_iterations_per_epoch": int,
+    "num_val_iterations_per_epoch": int,
+    "initial_lr": float,
+    "oversample_foreground_percent": float,
+    "save_every": int,
+}
+"""Name of a setting, which is the attribute of nnU-Net's trainer that it sets -> its type. All must be positive."""
+
+
+def training_settings(configuration: Mapping[str, Any], name: str) -> dict[str, int | float]:
+    """The settings of one configuration of a plans file.
+
+    Args:
+        configuration: the configuration, inheritance resolved.
+        name: its name, for the message.
+
+    Raises:
+        TrainingError: an unknown setting or a value of the wrong type.
+    """
+    given = configuration.get(KEY, {})
+    for key, value in given.items():
+        if key not in SETTINGS:
+            raise TrainingError(
+                f"plans, configuration {name}: {KEY} has no setting {key!r}. Allowed: {', '.join(SETTINGS)}."
+            )
+        wanted = SETTINGS[key]
+        allowed = (int, float) if wanted is float else (int,)
+        if isinstance(value, bool) or not isinstance(value, allowed) or value <= 0:
+            raise TrainingError(
+                f"plans, configuration {name}: {KEY}.{key} is {value!r}, but must be a positive {wanted.__name__}."
+            )
+    return dict(given)

@@ -1,0 +1,29 @@
+"""Fixtures shared by the tests: a clean nnU-Net environment, and one small dataset that every end-to-end test uses."""
+
+import os
+
+# Before anything imports nnU-Net, which reads the first of these once.
+os.environ["nnUNet_def_n_proc"] = "1"
+os.environ["nnUNet_compile"] = "F"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from pathlib import Path
+
+import pytest
+
+from nnunet_kits.environment import SHIM_FOLDER
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("NNUNET_KITS_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture
+def nnunet(tmp_path, monkeypatch):
+    """Empty nnU-Net folders below tmp_path, the shim found; returns tmp_path."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("nnUNet_extTrainer", str(SHIM_FOLDER))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    return tmp_path

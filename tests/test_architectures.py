@@ -1,0 +1,141 @@
+import pydoc
+
+import pytest
+import torch
+from torch import nn
+
+from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.architectures.preactivation import PreActivationBlock
+from nnunet_kits.architectures.residual import encoder_blocks
+
+TOPOLOGIES = {
+    "3d": dict(conv_op=nn.Conv3d, kernel_sizes=[[3, 3, 3]] * 3, strides=[[1, 1, 1], [2, 2, 2], [2, 2, 2]]),
+    "2.5d": dict(
+        conv_op=nn.Conv3d, kernel_sizes=[[1, 3, 3], [3, 3, 3], [3, 3, 3]], strides=[[1, 1, 1], [1, 2, 2], [1, 2, 2]]
+    ),
+    "2d": dict(conv_op=nn.Conv2d, kernel_sizes=[[3, 3]] * 3, strides=[[1, 1], [2, 2], [2, 2]]),
+    "scalars": dict(conv_op=nn.Conv3d, kernel_sizes=[3, 3, 3], strides=[1, 2, 2]),
+}
+PATCH = {"3d": (8, 12, 16), "2.5d": (5, 12, 16), "2d": (12, 16), "scalars": (8, 12, 16)}
+
+
+def build(name, topology, channels=1, classes=4, deep_supervision=False):
+    torch.manual_seed(0)
+    network = pydoc.locate(NETWORKS[name])(
+        input_channels=channels,
+        num_classes=classes,
+        deep_supervision=deep_supervision,
+        n_stages=3,
+        features_per_stage=[4, 6, 8],
+        **TOPOLOGIES[topology],
+    )
+    network.apply(network.initialize)
+    return network
+
+
+@pytest.fixture(params=list(NETWORKS))
+def name(request):
+    return request.param
+
+
+@pytest.mark.parametrize("topology", list(TOPOLOGIES))
+def test_logits_have_the_size_of_the_input_and_deep_supervision_gives_one_output_per_decoder_stage(name, topology):
+    x = torch.randn(2, 1, *PATCH[topology])
+    outputs = build(name, topology, deep_supervision=True)(x)
+    assert len(outputs) == 2
+    assert outputs[0].shape == (2, 4, *PATCH[topology])
+    last = [max(1, s) if isinstance(s, int) else s for s in TOPOLOGIES[topology]["strides"]][1]
+    last = [last] * len(PATCH[topology]) if isinstance(last, int) else last
+    assert outputs[1].shape == (2, 4, *[n // s for n, s in zip(PATCH[topology], last, strict=True)])
+
+
+def test_weights_are_the_same_with_and_without_deep_supervision(name):
+    with_it, without = build(name, "3d", deep_supervision=True), build(name, "3d")
+    assert with_it.state_dict().keys() == without.state_dict().keys()
+    without.load_state_dict(with_it.state_dict())
+    x = torch.randn(1, 1, 8, 12, 16)
+    with torch.no_grad():
+        assert torch.equal(with_it.eval()(x)[0], without.eval()(x))
+        with_it.decoder.deep_supervision = False
+        assert torch.equal(with_it(x), without(x))
+
+
+def test_the_cascades_extra_channels_and_region_heads_fit(name):
+    assert build(name, "3d", channels=4, classes=3)(torch.randn(1, 4, 8, 12, 16)).shape == (1, 3, 8, 12, 16)
+
+
+def test_a_step_of_gradient_descent_lowers_the_loss_and_reaches_every_used_weight(name):
+    network = build(name, "3d", deep_supervision=False)
+    x, target = torch.randn(2, 1, 8, 12, 16), torch.randint(0, 4, (2, 8, 12, 16))
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(network(x), target)
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    unused = {k for k, p in network.named_parameters() if p.grad is None}
+    assert all(".seg_layers." in k for k in unused)
+
+
+def test_segmentation_heads_are_named_so_that_nnunet_leaves_them_out_of_pretrained_weights(name):
+    heads = [k for k in build(name, "3d").state_dict() if ".seg_layers." in k]
+    assert len(heads) == 4  # two scales, weight and bias
+
+
+def test_the_encoder_has_1_2_3_4_4_residual_blocks():
+    assert encoder_blocks(6) == [1, 2, 3, 4, 4, 4]
+    stages = build("ResUNet", "3d").encoder.stages
+    assert [len(stage.blocks) for stage in stages] == [1, 2, 3]
+    assert [len(stage) for stage in build("PreActResUNet", "3d").encoder.stages] == [1, 2, 3]
+
+
+def test_the_plain_network_is_nnunets_own_but_for_relu():
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
+    stock = PlainConvUNet(
+        1,
+        3,
+        [4, 6, 8],
+        num_classes=4,
+        n_conv_per_stage=2,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=nn.InstanceNorm3d,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"negative_slope": 0.0},
+        **TOPOLOGIES["3d"],
+    ).eval()
+    plain = build("PlainUNet", "3d").eval()
+    stock.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 1, 8, 12, 16)
+    with torch.no_grad():
+        assert torch.allclose(plain(x), stock(x), atol=1e-6)
+
+
+def test_a_preactivation_block_normalises_activates_and_convolves_twice_and_adds_its_input():
+    block = PreActivationBlock(nn.Conv3d, 4, 4, [3, 3, 3], [1, 1, 1])
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 4, 6, 6, 6)
+    out = x
+    for norm, conv in ((block.norm1, block.conv1), (block.norm2, block.conv2)):
+        mean, var = out.mean((2, 3, 4), keepdim=True), out.var((2, 3, 4), keepdim=True, unbiased=False)
+        scaled = (out - mean) / torch.sqrt(var + 1e-5) * norm.weight.view(-1, 1, 1, 1) + norm.bias.view(-1, 1, 1, 1)
+        out = nn.functional.conv3d(scaled.clamp(min=0), conv.weight, conv.bias, padding=1)
+    assert torch.allclose(block(x), out + x, atol=1e-4)
+
+
+def test_preactivation_blocks_start_as_the_identity():
+    network = build("PreActResUNet", "3d")
+    block = network.encoder.stages[1][1]
+    x = torch.randn(1, 6, 4, 6, 8)
+    assert torch.equal(block(x), x)
+
+
+def test_features_that_do_not_fit_the_stages_are_refused():
+    with pytest.raises(ValueError, match="features_per_stage has 2 entries for 3 stages"):
+        pydoc.locate(NETWORKS["PreActResUNet"])(1, 2, False, 3, [4, 6], **TOPOLOGIES["3d"])

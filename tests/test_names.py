@@ -1,0 +1,85 @@
+import pickle
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.errors import TrainerNameError
+from nnunet_kits.losses import LOSSES
+from nnunet_kits.training.names import TrainerName, is_ours, near_miss, parse_trainer_name
+from nnunet_kits.training.optimisation import OPTIMISATIONS
+from nnunet_kits.training.trainers import NAMED_TRAINERS
+
+
+@given(
+    st.builds(
+        TrainerName,
+        st.sampled_from(list(NETWORKS)),
+        st.sampled_from(list(LOSSES)),
+        st.sampled_from(list(OPTIMISATIONS)),
+        st.integers(1, 5000),
+        st.sampled_from([None, "nnUNetTrainer", "PlainUNetTrainer_20epochs"]),
+    )
+)
+def test_every_composition_has_one_name_that_parses_back_to_it(parts):
+    assert parse_trainer_name(str(parts)) == parts
+    assert is_ours(str(parts))
+    assert "__" not in str(parts)
+
+
+def test_defaults_are_not_in_the_name():
+    assert str(TrainerName("ResUNet")) == "ResUNetTrainer"
+    assert parse_trainer_name("ResUNetTrainer_20epochs") == TrainerName("ResUNet", epochs=20)
+
+
+def test_a_network_whose_name_ends_like_another_is_told_apart():
+    assert parse_trainer_name("PreActResUNetTrainer").network == "PreActResUNet"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ResUNetTrainer_AdamWCosin", "Did you mean 'AdamWCosine'"),
+        ("ResUNetTrainer_Focalish", "Losses: DiceCE"),
+        ("ResUNetTrainer_0epochs", "no part of a trainer's name is called '0epochs'"),
+        ("ResUNetTrainer_10epochs_20epochs", "gives the epochs a second time"),
+        ("ResUNetTrainer_20epochs_AdamWCosine", "write it ResUNetTrainer_AdamWCosine_20epochs"),
+        ("ResUNetTrainer_SGD", "write it ResUNetTrainer "),
+        ("ResUNetTrainer_after_", "must be followed by a trainer's name"),
+        ("ResNetTrainer", "Known: PlainUNet, ResUNet, PreActResUNet"),
+        ("ResUNetTrainer_", "is called ''"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_what_is_known(name, message):
+    with pytest.raises(TrainerNameError, match=message):
+        parse_trainer_name(name)
+
+
+def test_names_of_others_are_not_ours():
+    for name in ("nnUNetTrainer", "nnUNetTrainer_250epochs", "ResUNet", "ResUNetTrainerX", "MyResUNetTrainer"):
+        assert not is_ours(name)
+
+
+def test_a_near_miss_is_suggested_with_the_rest_of_the_name():
+    assert near_miss("ResUnetTrainer_20epochs") == "ResUNetTrainer_20epochs"
+    assert near_miss("nnUNetTrainerCELoss") is None
+
+
+def test_the_name_parser_needs_no_torch():
+    code = "import sys, nnunet_kits.training.names, nnunet_kits.training.trainers; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", [*NAMED_TRAINERS, "ResUNetTrainer_AdamWCosine_3epochs_after_nnUNetTrainer"])
+def test_a_trainer_class_is_one_object_and_pickles_into_a_fresh_process(name):
+    from nnunet_kits.training import trainers
+
+    found = getattr(trainers, name)
+    assert found is trainers.trainer_class(name)
+    assert found.__name__ == name
+    code = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()).__name__)"
+    result = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(found), capture_output=True)
+    assert result.stdout.decode().strip() == name, result.stderr.decode()

@@ -1,0 +1,79 @@
+import json
+
+import pytest
+
+from nnunet_kits.errors import PlanError, TrainingError
+from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names
+from nnunet_kits.training.settings import training_settings
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_names_its_source(name):
+    preset = load_preset(name)
+    assert preset.name == name
+    assert name.startswith("KiTS")
+    assert name.endswith("Plans")
+    assert preset.source
+    for configuration_name, configuration in preset.configurations.items():
+        training_settings(configuration, configuration_name)
+
+
+def test_the_cascade_preset_says_what_george_2021_says():
+    preset = load_preset("KiTSCascadePlans")
+    low, full = preset.configurations["3d_lowres"], preset.configurations["3d_fullres"]
+    assert low["spacing_zyx_mm"] == [1.99] * 3
+    assert full["spacing_zyx_mm"] == [0.78] * 3
+    assert low["patch_size"] == full["patch_size"] == [128] * 3
+    assert low["batch_size"] == full["batch_size"] == 2
+    assert (preset.features_first, preset.features_max) == (30, 320)
+
+
+def changed(tmp_path, change):
+    content = json.loads((PRESETS_FOLDER / "KiTSCascadePlans.json").read_text())
+    change(content)
+    file = tmp_path / "Changed.json"
+    file.write_text(json.dumps(content))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("source"), "lacks source"),
+        (lambda c: c.update(colour=1), "has unknown colour"),
+        (lambda c: c["configurations"]["3d_lowres"].update(patchsize=1), "configuration 3d_lowres: has unknown patch"),
+        (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[1, 2]), "must be three positive numbers"),
+        (lambda c: c["configurations"]["3d_lowres"].update(spacing_zyx_mm=[1, 0, 1]), "must be three positive"),
+        (lambda c: c["configurations"]["3d_lowres"].update(next_stage="4d"), "next_stage names '4d'"),
+        (lambda c: c["configurations"]["3d_cascade_fullres"].update(inherits_from="x"), "inherits_from names 'x'"),
+    ],
+)
+def test_a_preset_with_a_wrong_key_or_value_is_refused(tmp_path, change, message):
+    with pytest.raises(PlanError, match=message):
+        load_preset(changed(tmp_path, change))
+
+
+def test_unknown_presets_and_broken_files_are_refused(tmp_path):
+    with pytest.raises(PlanError, match="no preset 'KiTSNoPlans'. Known: KiTSCascadePlans, KiTSDemoPlans"):
+        load_preset("KiTSNoPlans")
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(PlanError, match="not a JSON file"):
+        load_preset(str(tmp_path / "a.json"))
+    (tmp_path / "b.json").write_text("[]")
+    with pytest.raises(PlanError, match="a preset is a JSON object, not a list"):
+        load_preset(str(tmp_path / "b.json"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 3}, "has no setting 'epochs'. Allowed: num_iterations_per_epoch"),
+        ({"save_every": 0}, "save_every is 0, but must be a positive int"),
+        ({"save_every": True}, "save_every is True"),
+        ({"initial_lr": "fast"}, "initial_lr is 'fast', but must be a positive float"),
+        ({"num_iterations_per_epoch": 2.5}, "must be a positive int"),
+    ],
+)
+def test_a_wrong_training_setting_in_the_plans_is_refused(settings, message):
+    with pytest.raises(TrainingError, match=message):
+        training_settings({"kits_training": settings}, "3d_lowres")

@@ -1,0 +1,189 @@
+"""One test per assumption about nnU-Net that this package leans on. When nnU-Net changes, these say where."""
+
+import functools
+import inspect
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from small_plans import REGIONS, architecture, cascade_plans, configuration, dataset_json, plans
+
+CPU = torch.device("cpu")
+
+
+def test_the_pinned_version_is_installed():
+    assert version("nnunetv2").startswith("2.8.")
+
+
+def test_folders_are_read_from_the_environment_when_used(nnunet, monkeypatch):
+    from nnunetv2.paths import nnUNet_raw
+
+    assert str(nnUNet_raw) == str(nnunet / "nnUNet_raw")
+    monkeypatch.setenv("nnUNet_raw", "/elsewhere")
+    assert str(nnUNet_raw) == "/elsewhere"
+
+
+def test_a_trainer_of_nnunets_own_tree_wins_over_an_external_one(nnunet, tmp_path, monkeypatch):
+    (tmp_path / "ext").mkdir()
+    (tmp_path / "ext" / "contract_trainers.py").write_text("nnUNetTrainer_5epochs = 'external'")
+    monkeypatch.setenv("nnUNet_extTrainer", str(tmp_path / "ext"))
+    assert recursive_find_trainer_class_by_name("nnUNetTrainer_5epochs").__module__.startswith("nnunetv2.")
+
+
+def test_external_modules_are_asked_with_hasattr_and_forgotten_afterwards(nnunet):
+    assert recursive_find_trainer_class_by_name("ResUNetTrainer").__module__ == "nnunet_kits.training.trainers"
+    assert "nnunet_kits_trainers" not in sys.modules
+    assert "nnunet_kits.training.trainers" in sys.modules
+
+
+def test_several_external_folders_are_searched_in_turn(nnunet, tmp_path, monkeypatch):
+    import os
+
+    (tmp_path / "other").mkdir()
+    shim = os.environ["nnUNet_extTrainer"]
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([str(tmp_path / "other"), shim]))
+    assert recursive_find_trainer_class_by_name("PlainUNetTrainer").__name__ == "PlainUNetTrainer"
+
+
+def test_the_trainers_signature_is_ours():
+    from nnunet_kits.training.base import KitsTrainer
+
+    assert list(inspect.signature(KitsTrainer.__init__).parameters) == list(
+        inspect.signature(nnUNetTrainer.__init__).parameters
+    )
+    assert list(inspect.signature(KitsTrainer.build_network_architecture).parameters) == list(
+        inspect.signature(nnUNetTrainer.build_network_architecture).parameters
+    )
+
+
+def test_the_trainer_is_told_in_the_plans_whether_it_continues_and_removes_that():
+    from nnunetv2.run import run_training
+
+    assert 'plans["continue_training"] = continue_training' in inspect.getsource(run_training.get_trainer_from_args)
+    assert 'plans.pop("continue_training")' in inspect.getsource(nnUNetTrainer.__init__)
+
+
+def test_continuing_picks_a_checkpoint_by_existence_alone(tmp_path):
+    from nnunetv2.run.run_training import maybe_load_checkpoint
+
+    class Recorder:
+        output_folder = str(tmp_path)
+
+        def load_checkpoint(self, file):
+            self.loaded = Path(file).name
+
+    for name in ("checkpoint_best.pth", "checkpoint_latest.pth", "checkpoint_final.pth"):
+        (tmp_path / name).write_bytes(b"damaged")
+        trainer = Recorder()
+        maybe_load_checkpoint(trainer, True, False)
+        assert trainer.loaded == name
+
+
+def test_the_lowest_deep_supervision_output_has_weight_zero(nnunet):
+    trainer = nnUNetTrainer(plans(), "3d_fullres", 0, dataset_json(), device=CPU)
+    assert trainer._build_loss().weight_factors == pytest.approx((2 / 3, 1 / 3, 0))
+
+
+def test_the_scheduler_is_stepped_with_the_epoch():
+    assert "self.lr_scheduler.step(self.current_epoch)" in inspect.getsource(nnUNetTrainer.on_train_epoch_start)
+
+
+def test_networks_are_located_by_dotted_path_and_get_channels_classes_and_supervision(nnunet):
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+
+    given = architecture()["arch_kwargs"]
+    topology = {key: given[key] for key in ("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides")}
+    network = get_network_from_plans(
+        "nnunet_kits.architectures.residual.ResUNet", topology, ["conv_op"], 2, 3, deep_supervision=False
+    )
+    assert network(torch.zeros(1, 2, 16, 24, 24)).shape == (1, 3, 16, 24, 24)
+
+
+def test_configurations_inherit_shallowly_and_unknown_keys_survive():
+    given = cascade_plans()
+    given["configurations"]["3d_fullres"]["kits_training"] = {"save_every": 2}
+    cascade = PlansManager(given).get_configuration("3d_cascade_fullres").configuration
+    assert cascade["kits_training"] == {"save_every": 2}
+    assert cascade["data_identifier"] == "SmallPlans_3d_fullres"
+
+
+def test_cascade_predictions_lie_below_the_same_trainer_and_plans(nnunet):
+    trainer = nnUNetTrainer(cascade_plans(), "3d_cascade_fullres", 0, dataset_json(), device=CPU)
+    assert trainer.folder_with_segs_from_previous_stage == str(
+        nnunet / "nnUNet_results" / "Dataset220_KiTS2023" / "nnUNetTrainer__SmallPlans__3d_lowres"
+        / "predicted_next_stage" / "3d_cascade_fullres"
+    )  # fmt: skip
+
+
+def test_a_cascade_prediction_is_one_b2nd_file_of_the_full_resolution_shape(tmp_path):
+    import blosc2
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+    nnUNetDatasetBlosc2.save_seg(np.zeros((4, 5, 6), np.uint8), str(tmp_path / "case_00001"))
+    assert [p.name for p in tmp_path.iterdir()] == ["case_00001.b2nd"]
+    assert blosc2.open(urlpath=str(tmp_path / "case_00001.b2nd"), mode="r").shape == (4, 5, 6)
+
+
+def test_planners_copy_the_raw_splits_and_the_api_takes_a_partial(nnunet):
+    from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiment_dataset
+
+    raw, preprocessed = (nnunet / name / "Dataset220_KiTS2023" for name in ("nnUNet_raw", "nnUNet_preprocessed"))
+    for folder in (raw / "imagesTr", raw / "labelsTr", preprocessed):
+        folder.mkdir(parents=True)
+    (raw / "dataset.json").write_text(json.dumps(dataset_json()))
+    (raw / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
+    (preprocessed / "dataset_fingerprint.json").write_text("{}")
+
+    class Planner(ExperimentPlanner):
+        def __init__(self, *arguments, extra, **options):
+            super().__init__(*arguments, **options)
+            self.extra = extra
+
+        def plan_experiment(self):
+            return {"extra": self.extra, "memory": self.UNet_vram_target_GB}
+
+    planner = functools.partial(Planner, extra=5)
+    assert plan_experiment_dataset(220, planner, 24) == ({"extra": 5, "memory": 24}, "nnUNetPlans")
+    assert json.loads((preprocessed / "splits_final.json").read_text()) == [{"train": ["a"], "val": ["b"]}]
+
+
+def test_regions_are_written_in_class_order_later_ones_over_earlier_ones():
+    manager = PlansManager(plans()).get_label_manager(dataset_json(REGIONS))
+    logits = torch.full((3, 1, 1, 4), -5.0)
+    logits[0, 0, 0, 1:] = 5  # kidney_and_mass
+    logits[1, 0, 0, 2:] = 5  # mass
+    logits[2, 0, 0, 3:] = 5  # tumor
+    assert manager.convert_logits_to_segmentation(logits).flatten().tolist() == [0, 1, 3, 2]
+
+
+def test_the_reader_of_our_datasets_gives_z_y_x_for_the_challenges_axes(tmp_path):
+    import nibabel as nib
+    from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+
+    affine = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [-3, 0, 0, 0], [0, 0, 0, 1.0]])  # IPL, 3 mm slices first
+    nib.save(nib.Nifti1Image(np.zeros((4, 6, 8), np.int16), affine), tmp_path / "a.nii.gz")
+    data, properties = NibabelIOWithReorient().read_images([str(tmp_path / "a.nii.gz")])
+    assert data.shape == (1, 4, 6, 8)
+    assert properties["spacing"] == [3.0, 1.0, 1.0]
+
+
+def test_a_preprocessed_folder_must_hold_one_kind_of_array(tmp_path):
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    (tmp_path / "a.b2nd").touch()
+    assert infer_dataset_class(str(tmp_path)).__name__ == "nnUNetDatasetBlosc2"
+    (tmp_path / "a.json").touch()
+    with pytest.raises(AssertionError):
+        infer_dataset_class(str(tmp_path))
+
+
+def test_a_configuration_states_everything_a_trainer_reads():
+    assert set(configuration()) >= {"data_identifier", "batch_size", "patch_size", "spacing", "architecture"}
