@@ -29,6 +29,7 @@ setup(
         "numpy",
         "scipy",
         "isal>=1.6",
+        "packaging",
         "tqdm",
         "pillow",
     ],

@@ -5,6 +5,8 @@ patient's right to the left (nibabel's code IPL). A plane taken from such an arr
 is what a radiologist expects to see: the patient's right on the image's left, the front or the head at the top.
 """
 
+from typing import Any
+
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ PLANES = ("axial", "coronal", "sagittal")
 """The plane across each axis: axial across z, coronal across y, sagittal across x."""
 
 
-def to_canonical(array: NDArray[np.generic], affine: NDArray[np.float64]) -> NDArray[np.generic]:
+def to_canonical(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]:
     """Turn and flip a volume to (z, y, x) = (head to feet, front to back, right to left).
 
     Only axes are exchanged and flipped, nothing is resampled: an oblique volume gets the closest such orientation.
@@ -28,7 +30,8 @@ def to_canonical(array: NDArray[np.generic], affine: NDArray[np.float64]) -> NDA
     Returns:
         A view, shape (z, y, x).
     """
-    return nib.orientations.apply_orientation(array, _transform(affine))
+    turned: NDArray[Any] = nib.orientations.apply_orientation(array, _transform(affine))
+    return turned
 
 
 def canonical_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -63,7 +66,7 @@ def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, flo
     return grown[0], grown[1], grown[2]
 
 
-def crop(array: NDArray[np.generic], box: Box) -> NDArray[np.generic]:
+def crop(array: NDArray[Any], box: Box) -> NDArray[Any]:
     """The part of a volume inside a box, as a view."""
     return array[tuple(slice(start, stop) for start, stop in box)]
 
@@ -74,13 +77,14 @@ def fullest_point(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     return z, y, x
 
 
-def plane_through(array: NDArray[np.generic], plane: str, index: int) -> NDArray[np.generic]:
+def plane_through(array: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
     """One plane of a canonical volume: axial is (y, x), coronal (z, x), sagittal (z, y)."""
-    return np.take(array, index, axis=PLANES.index(plane))
+    flat: NDArray[Any] = np.take(array, index, axis=PLANES.index(plane))
+    return flat
 
 
 def _transform(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """Orientation transform from the file's axes to canonical (z, y, x)."""
-    return nib.orientations.ornt_transform(
-        nib.orientations.io_orientation(affine), nib.orientations.axcodes2ornt("IPL")
-    )
+    ours = nib.orientations.axcodes2ornt("IPL")
+    transform: NDArray[np.float64] = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), ours)
+    return transform

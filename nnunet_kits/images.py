@@ -11,13 +11,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from nibabel.affines import voxel_sizes
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import DTypeLike, NDArray
@@ -29,6 +28,8 @@ AFFINE_TOLERANCE_MM = 1e-2
 
 PIECE_BYTES = 4 << 20
 """How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
+
+DAMAGED_GZIP: tuple[type[Exception], ...] = (igzip.BadGzipFile, zlib.error, isal_zlib.error)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _corner_distance_mm(shape: tuple[int, ...], a: NDArray[np.float64], b: NDArr
 
 
 @contextmanager
-def _decompressed(path: Path) -> Iterator[BinaryIO]:
+def _decompressed(path: Path) -> Iterator[BufferedIOBase]:
     """The file's content as a stream; every way of being unreadable becomes one ImageError."""
     try:
         with open(path, "rb") as handle:
@@ -211,13 +212,13 @@ def _decompressed(path: Path) -> Iterator[BinaryIO]:
         raise ImageError(f"{path}: no such file.") from error
     except EOFError as error:
         raise ImageError(f"{path}: the gzip file is truncated. Download it again.") from error
-    except (igzip.BadGzipFile, zlib.error, igzip.isal_zlib.error) as error:
+    except DAMAGED_GZIP as error:
         raise ImageError(f"{path}: the gzip file is damaged ({error}). Download it again.") from error
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _read_header(path: Path, stream: BinaryIO) -> tuple[Grid, tuple[float, float] | None]:
+def _read_header(path: Path, stream: BufferedIOBase) -> tuple[Grid, tuple[float, float] | None]:
     """Grid and (slope, intercept), None for no scaling; leaves the stream at the first voxel."""
     raw = stream.read(348)
     if not raw:
@@ -256,7 +257,7 @@ def _empty(path: Path, grid: Grid, dtype: np.dtype[np.generic]) -> NDArray[np.ge
         ) from error
 
 
-def _pieces(path: Path, stream: BinaryIO, grid: Grid) -> Iterator[tuple[int, NDArray[np.generic]]]:
+def _pieces(path: Path, stream: BufferedIOBase, grid: Grid) -> Iterator[tuple[int, NDArray[np.generic]]]:
     """Start index and stored values of consecutive runs of voxels; then the rest of the file, for its checksum."""
     count, size = int(np.prod(grid.shape, dtype=object)), grid.dtype.itemsize
     step = PIECE_BYTES // size

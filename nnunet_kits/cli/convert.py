@@ -1,7 +1,98 @@
-"""Verbs to come."""
+"""``nnunet_kits convert``: a KiTS folder into nnU-Net's raw format."""
 
 import argparse
+from collections.abc import Mapping
+
+DESCRIPTION = """
+Convert a KiTS19, KiTS21 or KiTS23 folder into $nnUNet_raw/DatasetNNN_KiTSYYYY. Every file is read whole and checked;
+a bad one stops the conversion with a line that names it. Run the same command again to go on where it stopped.
+"""
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verbs."""
+    """Add the verb ``convert``."""
+    parser = verbs.add_parser("convert", help="a KiTS folder into nnU-Net's raw format", description=DESCRIPTION)
+    add = parser.add_argument
+    add("source", metavar="FOLDER", help="the kits19, kits21 or kits23 repository, or its data folder")
+    add("--year", required=True, choices=("19", "21", "23"), help="which KiTS it is")
+    add("-d", "--dataset-id", type=int, metavar="N", help="number of the dataset (default: 64, 135 or 220 by year)")
+    add("--name", help="name after DatasetNNN_ (default: KiTS2019, KiTS2021 or KiTS2023)")
+    add("--labels", default="classes", choices=("classes", "regions"), help=HELP["labels"])
+    add("--aggregation", choices=("MAJ", "AND", "OR"), help=HELP["aggregation"])
+    add("--mode", default="compact", choices=("compact", "copy", "hardlink", "symlink"), help=HELP["mode"])
+    add("--folds", type=int, default=5, metavar="N", help="folds in splits_final.json (default: 5)")
+    add("--exclude", nargs="+", default=[], metavar="CASE", help=HELP["exclude"])
+    add("--skip-bad", action="store_true", help="go on after a bad case and list all of them at the end")
+    add("--verify", action="store_true", help="run nnU-Net's own verify_dataset_integrity at the end")
+    add("-np", "--workers", type=int, metavar="N", help="processes (default: as CPUs and free memory allow)")
+    parser.set_defaults(run=run)
+
+
+HELP = {
+    "labels": "classes: kidney, tumor, cyst; regions: the challenge's kidney_and_mass, mass, tumor (default: classes)",
+    "aggregation": "KiTS21 only: which joint label map of its annotators (default: MAJ, the majority)",
+    "mode": "how images are stored; compact (the default) rewrites them as int16 where that is lossless, and copies them otherwise",
+    "exclude": "cases to leave out: 68, case_00068, or known-bad for all that the year is known for",
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert, say what was made, and what to type next."""
+    import os
+    from pathlib import Path
+
+    from nnunet_kits.conversion.convert import convert, stale_splits
+    from nnunet_kits.conversion.releases import release_of
+    from nnunet_kits.conversion.settings import Settings
+    from nnunet_kits.conversion.verify import nnunet_workers, verify_with_nnunet
+    from nnunet_kits.environment import nnunet_folder
+
+    release = release_of(options.year)
+    settings = Settings(
+        release=release,
+        source=Path(options.source).expanduser(),
+        raw=nnunet_folder("nnUNet_raw"),
+        dataset_id=options.dataset_id,
+        name=options.name,
+        label_mode=options.labels,
+        aggregation=options.aggregation,
+        mode=options.mode,
+        folds=options.folds,
+        exclude=_numbers(options.exclude, release.known_bad),
+        skip_bad=options.skip_bad,
+        workers=options.workers,
+    )
+    made = convert(settings)
+    print(f"{made.dataset}: {len(made.training)} training and {len(made.test)} test cases, ", end="")
+    print(f"{made.converted} of them converted now, {len(made.cases) - made.converted} before.")
+    for note in made.notes:
+        print(f"note: {note}")
+    preprocessed = os.environ.get("nnUNet_preprocessed")
+    stale = stale_splits(made.dataset, Path(preprocessed)) if preprocessed else None
+    if stale is not None:
+        print(f"note: {stale} has other folds, and nnU-Net's planners stop at that. Delete it and preprocess again.")
+    workers = nnunet_workers(made.cases)
+    if options.verify:
+        verify_with_nnunet(made.dataset, options.workers or workers)
+    for reason in made.skipped.values():
+        print(f"skipped: {reason}")
+    print("Next:")
+    print(f"  nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}")
+    print(f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans")
+    print(f"  nnUNetv2_preprocess -d {settings.number} -plans_name KiTSCascadePlans -c 3d_lowres 3d_fullres")
+    return 0
+
+
+def _numbers(words: list[str], known_bad: Mapping[int, str]) -> set[int]:
+    """Case numbers from ``68``, ``case_00068`` and ``known-bad``."""
+    from nnunet_kits.errors import ConversionError
+
+    numbers: set[int] = set()
+    for word in words:
+        if word == "known-bad":
+            numbers |= set(known_bad)
+        elif word.removeprefix("case_").isdecimal():
+            numbers.add(int(word.removeprefix("case_")))
+        else:
+            raise ConversionError(f"--exclude {word}: not a case. Write 68, case_00068 or known-bad.")
+    return numbers

@@ -92,7 +92,9 @@ def missing_file(release: Release, case: Case) -> str | None:
             f"the images from its download script ({release.url})."
         )
     if case.label is not None and not case.label.exists():
-        return f"{case.name}: {case.label} is missing, but it is a training case of {release.edition}. Get it again."
+        without = [f"--year {r.year}" for r in RELEASES.values() if r.is_test(case.number)]
+        hint = f", or is it {_either(without)}, which has no label for it?" if without else "."
+        return f"{case.name}: {case.label} is missing, but {release.edition} labels this case. Get it again{hint}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Phantoms: synthetic CT of the abdomen with kidneys, tumours, cysts and look-alikes, in any challenge year's layout."""
+"""Phantoms: synthetic abdominal CT with kidneys, tumours, cysts and look-alikes, in any challenge year's layout."""
 
 from nnunet_kits.phantom.grid import SIZES, Size
 from nnunet_kits.phantom.layout import YEARS, case_numbers, write_tree

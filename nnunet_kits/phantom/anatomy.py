@@ -123,7 +123,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
         lesions.append(_draw_tumor(radius, kidneys, lesions, body, enhancement, rng))
     tumors = tuple(lesions)
     for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.55 else 0):
-        lesions.append(_draw_cyst(float(rng.uniform(8.0, 19.0)), kidneys, lesions, body, rng))
+        lesions.append(_draw_cyst(float(rng.uniform(9.0, 19.5)), kidneys, lesions, body, rng))
     z_range = (-float(rng.uniform(92, 135)), float(rng.uniform(88, 108)))
     field = 2 * body.half_width + float(rng.uniform(14, 34))
     return Patient(body, enhancement, kidneys, tumors, tuple(lesions[len(tumors) :]), z_range, field)
@@ -148,7 +148,7 @@ def _draw_body(rng: np.random.Generator) -> Body:
 
 
 def _draw_enhancement(rng: np.random.Generator) -> Enhancement:
-    phase = float(rng.uniform(0, 0.85))
+    phase = float(rng.uniform(0, 0.75))
 
     def between(arterial: float, portal: float, spread: float) -> float:
         return arterial + phase * (portal - arterial) + float(rng.normal(0, spread))
@@ -197,7 +197,7 @@ def _draw_tumor(
     side, centre = _place(radius, kidneys, others, body, rng)
     bright = 0.5 * (enhancement.cortex + enhancement.medulla)
     look = rng.choice(["mixed", "dim", "bright"], p=[0.6, 0.22, 0.18])
-    hu = {"mixed": rng.uniform(75, 125), "dim": rng.uniform(38, 65), "bright": rng.uniform(0.78, 1.0) * bright}[look]
+    hu = {"mixed": rng.uniform(75, 125), "dim": rng.uniform(38, 65), "bright": rng.uniform(0.7, 0.95) * bright}[look]
     core = float(rng.uniform(0.45, 0.7)) if look == "mixed" and radius > 16 and rng.random() < 0.75 else 0.0
     return Lesion(
         side,
@@ -206,7 +206,7 @@ def _draw_tumor(
         _stretch(rng, 0.12),
         float(rng.uniform(0, 180)),
         hu=float(hu),
-        texture_hu={"mixed": 24.0, "dim": 7.0, "bright": 13.0}[look],
+        texture_hu={"mixed": 24.0, "dim": 7.0, "bright": 16.0}[look],
         lobulation_mm=radius * (0.09 if look == "mixed" else 0.04),
         core=core,
     )
@@ -231,7 +231,7 @@ def _place(
 
     The best of many random places is taken, so that crowded patients get a lesion too.
     """
-    best: tuple[float, int, Vector] | None = None
+    best: tuple[float, int, Vector] = (float("inf"), LEFT, kidneys[0].centre)
     for _ in range(60):
         kidney = kidneys[int(rng.integers(2))]
         direction = rng.standard_normal(3)
@@ -242,15 +242,14 @@ def _place(
         surface = direction * np.array([long, thick, wide])
         outward = direction / np.array([long, thick, wide])
         outward /= np.linalg.norm(outward)
-        place = surface + outward * radius * float(rng.uniform(-0.45, 0.4))
+        place = surface + outward * radius * float(rng.uniform(-0.5, 0.35))
         place[2] -= kidney.bend * (place[0] / long) ** 2
         centre = kidney.to_patient(*place)
         trouble = _trouble(radius, kidney.side, centre, others, body)
-        if best is None or trouble < best[0]:
+        if trouble < best[0]:
             best = (trouble, kidney.side, centre)
         if trouble <= 0:
             break
-    assert best is not None
     return best[1], best[2]
 
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from nnunet_kits.labels import Label
 from nnunet_kits.phantom.grid import Grid
-from nnunet_kits.phantom.shapes import Array, Points, Vector, capsule
+from nnunet_kits.phantom.shapes import Array, Points, Vector, capsule, vector
 
-WARP_MARGIN_MM = 12.0
+WARP_MARGIN_MM = 8.0
 """No part of the patient is moved further than this by the deformation."""
 
 KNOTS = 32
@@ -52,13 +52,16 @@ def smooth_noise(region: Region, rng: np.random.Generator, knot_mm: float) -> Ar
     """
     heights = rng.standard_normal((KNOTS, KNOTS, KNOTS), dtype=np.float32) * np.float32(3.0)
     bases = []
-    for axis in (region.z, region.y, region.x):
-        t = np.mod(axis[:, None] / knot_mm - np.arange(KNOTS) + KNOTS / 2, KNOTS) - KNOTS / 2
-        t = np.abs(t)
+    for number, axis in enumerate((region.z, region.y, region.x)):
+        t = np.abs(np.mod(axis[:, None] / knot_mm - np.arange(KNOTS) + KNOTS / 2, KNOTS) - KNOTS / 2)
         near, far = 2 / 3 - t**2 + t**3 / 2, np.clip(2 - t, 0, None) ** 3 / 6
-        bases.append(np.where(t < 1, near, far).astype(np.float32))
+        base = np.where(t < 1, near, far).astype(np.float32)  # (voxels, knots)
+        used = base.any(axis=0)
+        heights = heights.compress(used, axis=number)
+        bases.append(np.ascontiguousarray(base[:, used]))
     field = np.tensordot(bases[0], heights, axes=(1, 0))  # (z, knots, knots)
-    return np.asarray(np.matmul(np.matmul(bases[1], field), bases[2].T), dtype=np.float32)  # (z, y, x)
+    rows = np.matmul(bases[1], np.tensordot(field, bases[2], axes=(2, 1)))  # (z, y, x)
+    return np.asarray(rows, dtype=np.float32)
 
 
 class Canvas:
@@ -81,8 +84,8 @@ class Canvas:
         axes = (grid.z[:, None, None], grid.y[None, :, None], grid.x[None, None, :])
         warped = []
         for axis in axes:
-            shift = smooth_noise(flat, rng, 45.0) * np.float32(warp_mm)
-            shift += smooth_noise(flat, rng, 16.0) * np.float32(warp_mm / 5)
+            shift = smooth_noise(flat, rng, 60.0) * np.float32(warp_mm)
+            shift += smooth_noise(flat, rng, 20.0) * np.float32(warp_mm / 5)
             warped.append(axis + np.clip(shift, -WARP_MARGIN_MM, WARP_MARGIN_MM))
         self._points: Points = (warped[0], warped[1], warped[2])
 
@@ -103,15 +106,15 @@ class Canvas:
         """Region and distance of a tube along (n, 3) ``points`` with a radius at each."""
         low, high, widest = points.min(0), points.max(0), float(radii.max())
         middle, half = (low + high) / 2, (high - low) / 2 + widest
-        whole = self.region(_vector(middle), _vector(half))
+        whole = self.region(vector(middle), vector(half))
         distance = np.full(whole.points[0].shape, 1.0e3, np.float32)
         corner = [w.start for w in whole.window]
         for start, end, r0, r1 in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            part = self.region(_vector((start + end) / 2), _vector(np.abs(end - start) / 2 + max(r0, r1)))
+            part = self.region(vector((start + end) / 2), vector(np.abs(end - start) / 2 + max(r0, r1)))
             if part.empty:
                 continue
             here = tuple(slice(w.start - c, w.stop - c) for w, c in zip(part.window, corner, strict=True))
-            piece = capsule(part.points, _vector(start), _vector(end), float(r0), float(r1))
+            piece = capsule(part.points, vector(start), vector(end), float(r0), float(r1))
             distance[here] = np.minimum(distance[here], piece)
         return whole, distance
 
@@ -119,13 +122,11 @@ class Canvas:
         """Lay a body over what is there: its edge is a pixel wide, its label ends where the distance is 0."""
         if region.empty:
             return
-        cover = np.clip(0.5 - distance / np.float32(self._edge_mm), 0, 1)
-        under = self.hu[region.window]
-        under += cover * (hu - under)
+        touched = distance < 0.5 * self._edge_mm
+        cover = np.minimum(0.5 - distance[touched] / np.float32(self._edge_mm), 1)
+        view = self.hu[region.window]
+        under = view[touched]
+        over = hu[touched] if isinstance(hu, np.ndarray) else np.float32(hu)
+        view[touched] = under + cover * (over - under)
         if label is not None:
             self.label[region.window][distance < 0] = label
-
-
-def _vector(values: NDArray[np.float64]) -> Vector:
-    z, y, x = (float(v) for v in values)
-    return z, y, x

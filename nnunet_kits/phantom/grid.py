@@ -32,8 +32,8 @@ class Size:
 
 SIZES: dict[str, Size] = {
     "tiny": Size("tiny", matrix=(64,), slice_spacing_mm=(6.0, 7.5), max_slices=40),
-    "small": Size("small", matrix=(200, 216, 224, 240, 256), slice_spacing_mm=(3.0, 3.75, 4.0, 5.0), max_slices=60),
-    "full": Size("full", matrix=(512,), slice_spacing_mm=(1.0, 2.0, 2.5, 3.0, 5.0), max_slices=260),
+    "small": Size("small", matrix=(192, 208, 216, 224, 240), slice_spacing_mm=(3.0, 3.75, 4.0, 5.0), max_slices=60),
+    "full": Size("full", matrix=(512,), slice_spacing_mm=(1.5, 2.0, 2.5, 3.0, 5.0), max_slices=170),
 }
 """Size name -> size: ``tiny`` for tests, ``small`` for demos, ``full`` like a scanner's own 512 x 512."""
 
@@ -104,4 +104,6 @@ def draw_grid(
     d = round(field_mm / matrix, 4)
     offsets = (np.arange(matrix) - (matrix - 1) / 2) * d
     z = z_range_mm[0] + dz * np.arange(max(1, round(length / dz)))
-    return Grid(z.astype(np.float32), (offsets + middle_y_mm).astype(np.float32), offsets.astype(np.float32), (dz, d, d))
+    return Grid(
+        z.astype(np.float32), (offsets + middle_y_mm).astype(np.float32), offsets.astype(np.float32), (dz, d, d)
+    )

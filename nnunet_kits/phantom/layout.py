@@ -111,13 +111,13 @@ def annotator_maps(label: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
 
 
 def write_tree(
-    out: Path,
+    out: str | Path,
     year: str,
     cases: int = 12,
     test_cases: int = 0,
     seed: int = 0,
     size: str | Size = "small",
-    test_labels: Path | None = None,
+    test_labels: str | Path | None = None,
     jobs: int = 1,
     progress: Callable[[str, bool], None] | None = None,
 ) -> list[Path]:
@@ -141,6 +141,7 @@ def write_tree(
         KitsError: unknown year or size, more cases than the year has, or a folder that holds something else.
     """
     layout, size = find_year(year), find_size(size)
+    out, test_labels = Path(out), Path(test_labels) if test_labels is not None else None
     training, test = case_numbers(year, cases, test_cases)
     if jobs < 1:
         raise KitsError(f"jobs is {jobs}, but at least one process must work.")
@@ -183,7 +184,7 @@ def _claim(out: Path, record: dict[str, object]) -> None:
                 "Choose another folder, or delete this one."
             )
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(not p.name.startswith(f".{RECORD_NAME}.") for p in out.iterdir())):
         raise KitsError(f"{out}: exists, is not empty and holds no {RECORD_NAME}. Choose a new or empty folder.")
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -202,8 +203,9 @@ def _write_case(
     if all(path.is_file() for path in [*label_paths, image_path]):
         return folder, False
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
+    for path in [*label_paths, image_path]:  # what a killed run was writing
+        for leftover in path.parent.glob(f".{path.name}.*.part"):
+            leftover.unlink(missing_ok=True)
     phantom = make_phantom(number, seed, size)
     label = year_labels(phantom.label, year)
     maps = [label] * len(label_paths)

@@ -61,7 +61,7 @@ def make_phantom(case_number: int, seed: int = 0, size: str | Size = "small") ->
 def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     """All organs, from those that give way to those that push others aside."""
     trunk.paint_wall(canvas, patient, rng)
-    trunk.paint_chest(canvas, rng, patient)
+    trunk.paint_chest(canvas, patient, rng)
     viscera.paint_mesentery(canvas, patient, rng)
     viscera.paint_stomach(canvas, patient, rng)
     viscera.paint_spleen(canvas, patient, rng)
@@ -79,12 +79,15 @@ def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
         kidneys.paint_lesions(canvas, space, rng)
 
 
-def _scan(hu: NDArray[np.float32], spacing_zyx_mm: tuple[float, float, float], rng: np.random.Generator) -> NDArray[np.float32]:
+def _scan(
+    hu: NDArray[np.float32], spacing_zyx_mm: tuple[float, float, float], rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Blur by slice thickness and reconstruction kernel, add noise that is smooth within a slice, round to integers."""
-    dz, dy, dx = spacing_zyx_mm
+    _, dy, dx = spacing_zyx_mm
     blurred = ndimage.gaussian_filter(hu, (0.3, 0.55 / dy, 0.55 / dx), truncate=3.0)
     noise = rng.standard_normal(hu.shape, dtype=np.float32)
     kernel = (0.0, min(0.9, 0.8 / dy), min(0.9, 0.8 / dx))
     noise = ndimage.gaussian_filter(noise, kernel, truncate=3.0)
     noise *= np.float32(rng.uniform(9, 15)) / noise.std()
-    return np.clip(np.rint(blurred + noise), LOWEST_HU, HIGHEST_HU).astype(np.float32)
+    integers: NDArray[np.float32] = np.clip(np.rint(blurred + noise), LOWEST_HU, HIGHEST_HU).astype(np.float32)
+    return integers

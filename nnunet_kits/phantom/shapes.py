@@ -7,7 +7,7 @@ left; the origin is the middle of the second lumbar vertebra. Arrays of one regi
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array: TypeAlias = NDArray[np.float32]
 Vector: TypeAlias = tuple[float, float, float]
@@ -17,9 +17,20 @@ FAR = 1.0e4
 """Radius in mm of something that does not end inside the image."""
 
 
+def vector(values: ArrayLike) -> Vector:
+    """Three numbers as a tuple."""
+    z, y, x = (float(v) for v in np.asarray(values))
+    return z, y, x
+
+
+def moved(point: ArrayLike, z: float, y: float, x: float) -> NDArray[np.float64]:
+    """A point, or each of (n, 3) points, shifted by some mm along each axis."""
+    return np.add(np.asarray(point, dtype=np.float64), (z, y, x), dtype=np.float64)
+
+
 def rotation(about_z_deg: float = 0.0, about_y_deg: float = 0.0, about_x_deg: float = 0.0) -> NDArray[np.float64]:
     """(3, 3) matrix from patient (z, y, x) to the body's own (z, y, x): first about z, then y, then x."""
-    matrix = np.eye(3)
+    matrix: NDArray[np.float64] = np.eye(3)
     for degrees, (i, j) in ((about_z_deg, (1, 2)), (about_y_deg, (0, 2)), (about_x_deg, (0, 1))):
         turn = np.eye(3)
         c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
@@ -43,10 +54,13 @@ def ellipsoid(points: Points, centre: Vector, radii: Vector, frame: NDArray[np.f
     local = to_frame(points, centre, frame)
     unit = [p * np.float32(1 / r) for p, r in zip(local, radii, strict=True)]
     level = np.sqrt(unit[0] ** 2 + unit[1] ** 2 + unit[2] ** 2)
-    slope = np.sqrt(sum((u * np.float32(1 / r)) ** 2 for u, r in zip(unit, radii, strict=True)))
-    # the second term keeps the very centre, where both roots vanish, finite
-    distance = level * (level - 1) / np.maximum(slope, np.float32(1e-6))
-    return np.where(level < 1e-3, np.float32(-min(radii)), distance).astype(np.float32)
+    for u, r in zip(unit, radii, strict=True):
+        u *= np.float32(1 / r)
+        u *= u
+    slope = np.sqrt(unit[0] + unit[1] + unit[2])
+    distance = level * (level - 1) / np.maximum(slope, np.float32(1e-9))
+    distance[level < 1e-3] = -min(radii)  # the very centre, where both roots vanish
+    return np.asarray(distance)
 
 
 def capsule(points: Points, start: Vector, end: Vector, start_radius: float, end_radius: float) -> Array:
@@ -54,21 +68,34 @@ def capsule(points: Points, start: Vector, end: Vector, start_radius: float, end
     z, y, x = (p - np.float32(s) for p, s in zip(points, start, strict=True))
     along = [float(e - s) for s, e in zip(start, end, strict=True)]
     length2 = max(sum(a * a for a in along), 1e-6)
-    t = np.clip((z * along[0] + y * along[1] + x * along[2]) / length2, 0, 1).astype(np.float32)
-    gap = np.sqrt((z - t * along[0]) ** 2 + (y - t * along[1]) ** 2 + (x - t * along[2]) ** 2)
-    distance = gap - (np.float32(start_radius) + t * np.float32(end_radius - start_radius))
-    return distance.astype(np.float32)
+    t = z * np.float32(along[0] / length2) + y * np.float32(along[1] / length2) + x * np.float32(along[2] / length2)
+    t = np.minimum(np.maximum(t, 0), 1)
+    for offset, slope in zip((z, y, x), along, strict=True):
+        offset -= t * np.float32(slope)
+        offset *= offset
+    z += y
+    z += x
+    return np.asarray(np.sqrt(z) - (np.float32(start_radius) + t * np.float32(end_radius - start_radius)))
 
 
 def join(a: Array, b: Array, blend_mm: float) -> Array:
     """Union of two bodies with a fillet of about ``blend_mm``."""
-    overlap = np.maximum(blend_mm - np.abs(a - b), 0) / blend_mm
-    return (np.minimum(a, b) - overlap**2 * (blend_mm / 4)).astype(np.float32)
+    return np.minimum(a, b) - _fillet(a, b, blend_mm)
 
 
 def overlap(a: Array, b: Array, blend_mm: float) -> Array:
     """What lies in both bodies, its edge rounded by about ``blend_mm``; ``overlap(a, -b, ...)`` cuts b out of a."""
-    return -join(-a, -b, blend_mm)
+    return np.maximum(a, b) + _fillet(a, b, blend_mm)
+
+
+def _fillet(a: Array, b: Array, blend_mm: float) -> Array:
+    """How far the edge moves where two bodies meet."""
+    near: Array = np.abs(a - b)
+    np.subtract(np.float32(blend_mm), near, out=near)
+    np.maximum(near, 0, out=near)
+    near *= near
+    near *= np.float32(1 / (4 * blend_mm))
+    return near
 
 
 def smooth_curve(points: NDArray[np.float64], step_mm: float) -> NDArray[np.float64]:

@@ -4,13 +4,11 @@ import numpy as np
 
 from nnunet_kits.phantom.anatomy import Body, Patient
 from nnunet_kits.phantom.canvas import Canvas, Region, smooth_noise
-from nnunet_kits.phantom.shapes import FAR, Array, ellipsoid, join, overlap
+from nnunet_kits.phantom.shapes import FAR, Array, Points, ellipsoid, overlap
 
-FAT_HU, LUNG_HU, CORTICAL_HU, DISC_HU = -104.0, -860.0, 520.0, 85.0
+FAT_HU, LUNG_HU, CORTICAL_HU, DISC_HU = -104.0, -860.0, 450.0, 85.0
 VERTEBRA_MM = 36.0
 """Height of one vertebra and its disc."""
-
-ORIGIN = (0.0, 0.0, 0.0)
 
 
 def paint_wall(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
@@ -26,12 +24,14 @@ def paint_wall(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> No
     canvas.paint(region, skin, 25.0)
     canvas.paint(region, skin + 2.0, FAT_HU)
     wave = smooth_noise(region, rng, 22.0)
-    # muscle is thin in the midline in front, where the fat of the belly is thickest
-    muscle = skin + body.fat * (1 + 0.25 * np.clip(-ry, 0, 1) ** 2) + wave
+    muscle = skin + body.fat * (1 + 0.25 * np.clip(-ry, 0, 1) ** 2) + wave  # the belly is fattest
     canvas.paint(region, muscle, patient.enhancement.muscle)
     stripe = np.abs(muscle + body.muscle * 0.5) - 0.5  # fat between the oblique muscles
-    canvas.paint(region, stripe + np.where(ry > 0.2, 3.0, 0.0).astype(np.float32), -10.0)
-    canvas.cavity = (muscle + body.muscle + 0.6 * wave).astype(np.float32)
+    canvas.paint(region, stripe + np.float32(3) * (ry > 0.2), -10.0)
+    flank = np.clip(np.abs(rx) * 1.2, 0, 1) ** 2
+    midline = np.where(ry < 0, np.exp(-((x / 7) ** 2)), 0).astype(np.float32)
+    thickness = body.muscle * (0.75 + 0.5 * flank - 0.6 * midline)
+    canvas.cavity = (muscle + thickness + 0.6 * wave).astype(np.float32)
     canvas.paint(region, canvas.cavity, FAT_HU)
 
 
@@ -40,22 +40,34 @@ def _paint_table(canvas: Canvas, region: Region, body: Body) -> None:
     top = body.middle_y + body.back + 5 - (region.x[None, None, :] / 42.0) ** 2
     height = region.y[None, :, None] - top
     distance = np.broadcast_to(np.abs(height - 11) - 11, region.points[0].shape).astype(np.float32)
-    canvas.paint(region, distance, -420.0)
-    canvas.paint(region, distance + 2.5, -940.0)
+    canvas.paint(region, distance, 0.0)
+    canvas.paint(region, distance + 3.5, -940.0)
 
 
-def paint_chest(canvas: Canvas, rng: np.random.Generator, patient: Patient) -> None:
-    """Lung bases above the diaphragm, deepest at the back, and the lowest ribs in the wall."""
-    region = canvas.region()
-    z, y, x = region.points
-    dome = -112 + ((np.abs(x) - 62) / 62) ** 2 * 46 + np.clip((y + 25) / 60, -0.5, 1.4) * 30
-    dome = dome + np.where(np.abs(x) < 45, 30 * (1 - np.abs(x) / 45), 0).astype(np.float32) * -1.0
-    lung = np.maximum((z - dome) * 0.8, canvas.cavity + 1.5).astype(np.float32)
+def diaphragm_height(points: Points) -> Array:
+    """Patient z of the diaphragm above each voxel: a dome, lowest along the back and the flanks."""
+    _, y, x = points
+    height = -128 + np.clip((np.abs(x) - 55) / 62, 0, None) ** 2 * 30 + np.clip((y + 30) / 60, -0.4, 1.5) * 38
+    return height.astype(np.float32)
+
+
+def paint_chest(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
+    """Lung bases above the diaphragm, and the lowest ribs in the wall."""
+    region = canvas.region((-100.0, 0.0, 0.0), (90.0, FAR, FAR))
+    z = region.points[0]
+    lung = np.maximum((z - diaphragm_height(region.points)) * 0.8, canvas.cavity[region.window] + 1.5)
     canvas.paint(region, lung - 3.0, 55.0)
     canvas.paint(region, lung, LUNG_HU + 25 * smooth_noise(region, rng, 9.0))
-    body = patient.body
+    mediastinum = np.maximum(ellipsoid(region.points, (-110.0, -12.0, 0.0), (FAR, 30.0, 30.0)), lung - 4)
+    canvas.paint(region, mediastinum, FAT_HU)
+    _paint_ribs(canvas, region, patient.body)
+
+
+def _paint_ribs(canvas: Canvas, region: Region, body: Body) -> None:
+    """Ribs run down and forwards around the trunk, the lowest ones ending in the flank."""
+    z, y, x = region.points
     angle = np.abs(np.arctan2(x, y - body.middle_y))  # 0 at the back, pi in front
-    depth = canvas.cavity - 0.35 * body.muscle + 0.0
+    depth = canvas.cavity[region.window] - 0.35 * body.muscle
     for last_angle, head in ((1.15, -58.0), (1.75, -88.0), (2.35, -118.0), (2.45, -148.0), (2.5, -178.0)):
         height = head + 62 * np.clip(angle - 0.25, 0, 1.3) - 16 * np.clip(angle - 1.55, 0, 2)
         section = np.hypot((z - height) / 1.7, depth) - 4.2
@@ -72,7 +84,7 @@ def paint_spine(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     phase = np.mod(z + VERTEBRA_MM * 0.5, VERTEBRA_MM) - VERTEBRA_MM * 0.5
     canal = ellipsoid(region.points, (0.0, 25.0, 0.0), (FAR, 8.5, 11.5))
     waist = (1.2 * (1 - (phase / 13.5) ** 2)).astype(np.float32)
-    column = overlap(ellipsoid(region.points, ORIGIN, (FAR, 17.0, 23.0)), -(canal - 2.5), 4.0)
+    column = overlap(ellipsoid(region.points, (0.0, 0.0, 0.0), (FAR, 17.0, 23.0)), -(canal - 2.5), 4.0)
     grain = patient.enhancement.bone + 22 * smooth_noise(region, rng, 4.0)
     canvas.paint(region, column, DISC_HU)
     vertebra = overlap(column + waist, (np.abs(phase) - 13.5).astype(np.float32), 3.0)
@@ -81,7 +93,6 @@ def paint_spine(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     arch = np.maximum(arch, 14 - y)
     _paint_bone(canvas, region, arch, grain, 1.5)
     for side in (-1, 1):
-        facet = np.abs(ellipsoid(region.points, (0.0, 31.0, 16.5 * side), (FAR, 7.0, 6.5)))
         facet = ellipsoid(region.points, (0.0, 32.0, 17.0 * side), (FAR, 8.0, 6.5))
         facet = np.maximum(facet, np.abs(np.mod(phase + 36, 36) - 18) - 12).astype(np.float32)
         _paint_bone(canvas, region, facet, grain, 1.8)
@@ -109,6 +120,8 @@ def _paint_back_muscles(canvas: Canvas, patient: Patient) -> None:
         grow = np.clip((points[0] + 70) / 150, 0, 1.2)
         erector = ellipsoid(points, (0.0, 50.0, 28.0 * side), (FAR, 17.0, 27.0))
         canvas.paint(region, overlap(erector, canvas.cavity[region.window] * -1 - 14, 3.0), hu)
+        multifidus = ellipsoid(points, (0.0, 36.0, 17.0 * side), (FAR, 20.0, 17.0))
+        canvas.paint(region, multifidus, hu - 6)
         lumborum = ellipsoid(points, (40.0, 37.0, 57.0 * side), (95.0, 7.5, 17.0))
         canvas.paint(region, lumborum, hu)
         across = points[2] - side * (30 + 7 * grow)
@@ -145,6 +158,3 @@ def paint_great_vessels(canvas: Canvas, patient: Patient, rng: np.random.Generat
 def inside_cavity(canvas: Canvas, region: Region, distance: Array, gap_mm: float = 1.5, blend_mm: float = 6.0) -> Array:
     """The part of a body that lies within the abdominal cavity, ``gap_mm`` off its wall."""
     return overlap(distance, canvas.cavity[region.window] + gap_mm, blend_mm)
-
-
-__all__ = ["inside_cavity", "join", "paint_chest", "paint_great_vessels", "paint_spine", "paint_wall"]

@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 
 from nnunet_kits.phantom.anatomy import Patient
 from nnunet_kits.phantom.canvas import Canvas, Region, smooth_noise
-from nnunet_kits.phantom.shapes import Array, Vector, ellipsoid, join, overlap, rotation, smooth_curve
-from nnunet_kits.phantom.trunk import ORIGIN, inside_cavity
+from nnunet_kits.phantom.shapes import Array, Vector, ellipsoid, join, moved, overlap, rotation, smooth_curve, vector
+from nnunet_kits.phantom.trunk import diaphragm_height, inside_cavity
 
 GAS_HU = -960.0
+
+LIVER_SPOTS = ((0.55, 8.0, 15.0, 8.0), (0.35, 7.0, 13.0, 52.0))
+"""A simple cyst and a metastasis: chance, smallest and largest radius in mm, HU."""
+
+LOOP_STARTS = ((4, -70, 66), (22, -54, 78), (30, -84, 36), (60, -58, -34), (66, -84, 24), (72, -54, 60), (98, -72, -8))
+"""Where loops of small bowel begin: jejunum high on the left, ileum low on the right."""
 
 
 def jitter(centre: Vector, rng: np.random.Generator, spread_mm: float) -> Vector:
     """A position near ``centre``."""
-    z, y, x = np.asarray(centre) + rng.normal(0, spread_mm, 3)
-    return float(z), float(y), float(x)
+    return vector(np.asarray(centre) + rng.normal(0, spread_mm, 3))
 
 
 def paint_vessel_net(
@@ -47,35 +52,27 @@ def paint_mesentery(canvas: Canvas, patient: Patient, rng: np.random.Generator) 
 def paint_liver(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     """Liver with hepatic and portal veins, a cyst or a metastasis at times, and the gall bladder under it."""
     enhancement = patient.enhancement
-    region = canvas.region((-60.0, -40.0, -55.0), (115.0, 100.0, 125.0))
+    region = canvas.region((-65.0, -40.0, -50.0), (125.0, 100.0, 130.0))
     right = ellipsoid(
         region.points,
-        jitter((-58, -22, -82), rng, 4),
-        (float(rng.uniform(82, 104)), 78.0, 66.0),
+        jitter((-70, -22, -80), rng, 4),
+        (float(rng.uniform(90, 114)), 80.0, 70.0),
         rotation(about_x_deg=float(rng.uniform(-6, 6))),
     )
-    left = ellipsoid(region.points, jitter((-78, -78, -14), rng, 5), (44.0, 34.0, float(rng.uniform(66, 88))))
+    left = ellipsoid(region.points, jitter((-88, -78, -14), rng, 5), (54.0, 36.0, float(rng.uniform(66, 88))))
     liver = join(right, left, 18.0)
-    fissure = ellipsoid(region.points, jitter((-58, -92, -28), rng, 3), (30.0, 26.0, 3.0), rotation(20))
+    fissure = ellipsoid(region.points, jitter((-54, -100, -28), rng, 3), (24.0, 15.0, 2.5), rotation(20))
     hollow = ellipsoid(region.points, (-18.0, -52.0, -26.0), (34.0, 26.0, 26.0))
     liver = overlap(overlap(liver, -fissure, 5.0), -hollow, 12.0)
     liver = inside_cavity(canvas, region, liver, blend_mm=8.0)
-    z, y, x = region.points
-    diaphragm = -118 + ((np.abs(x) - 62) / 62) ** 2 * 46 + np.clip((y + 25) / 60, -0.5, 1.4) * 30
-    liver = overlap(liver, ((diaphragm - z) * 0.8 + 1).astype(np.float32), 6.0)
+    liver = overlap(liver, (diaphragm_height(region.points) - region.points[0]) * np.float32(0.8) + 2, 6.0)
     canvas.paint(region, liver, enhancement.liver + 3 * smooth_noise(region, rng, 7.0))
     paint_vessel_net(canvas, region, liver + 5, enhancement.portal_vein, 24.0, 0.11, rng)
-    spots = (("cyst", 0.55, 8.0, 15.0, 8.0), ("metastasis", 0.35, 7.0, 13.0, 52.0))
-    for _, chance, smallest, largest, hu in spots:
-        centre = jitter((-62, -35, -82), rng, 17)
-        radius = float(rng.uniform(smallest, largest))
+    for chance, smallest, largest, hu in LIVER_SPOTS:
+        centre, radius = jitter((-62, -35, -82), rng, 17), float(rng.uniform(smallest, largest))
         if rng.random() < chance:
-            part = canvas.region(centre, (radius, radius, radius))
-            spot = ellipsoid(part.points, centre, (radius, radius * 0.95, radius * 1.05))
-            here = canvas.region(centre, (radius, radius, radius)).window
-            inside = liver[tuple(slice(h.start - w.start, h.stop - w.start) for h, w in zip(here, region.window))]
-            if inside.shape == spot.shape:
-                canvas.paint(part, np.maximum(spot, inside + 2).astype(np.float32), hu)
+            spot = ellipsoid(region.points, centre, (radius, radius * 0.95, radius * 1.05))
+            canvas.paint(region, np.maximum(spot, liver + 2), hu)
     paint_gall_bladder(canvas, rng)
 
 
@@ -104,9 +101,9 @@ def paint_spleen(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> 
 
 def paint_stomach(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     """Stomach with gas in front of fluid or oral contrast, and the pancreas behind it."""
-    centre = jitter((-68, -62, 52), rng, 5)
-    region = canvas.region(centre, (56.0, 56.0, 62.0))
-    stomach = ellipsoid(region.points, centre, (44.0, 38.0, 36.0), rotation(about_z_deg=25, about_x_deg=15))
+    centre = jitter((-74, -60, 54), rng, 5)
+    region = canvas.region(centre, (58.0, 56.0, 66.0))
+    stomach = ellipsoid(region.points, centre, (50.0, 38.0, 37.0), rotation(about_z_deg=25, about_x_deg=15))
     antrum = ellipsoid(
         region.points, (centre[0] + 30, centre[1] - 14, centre[2] - 32), (20.0, 19.0, 36.0), rotation(0, 35)
     )
@@ -134,7 +131,8 @@ def paint_pancreas(canvas: Canvas, patient: Patient, rng: np.random.Generator) -
     region, distance = canvas.tube(curve, np.interp(np.linspace(0, 1, len(curve)), [0, 0.2, 1], [13.0, 10.5, 8.5]))
     lobes = 1.8 * smooth_noise(region, rng, 5.0)
     canvas.paint(region, distance + lobes, patient.enhancement.pancreas - 6 * lobes)
-    vein, distance = canvas.tube(curve[len(curve) // 3 :] + [2, 11, 0], np.full(len(curve) - len(curve) // 3, 4.2))
+    splenic = moved(curve[len(curve) // 3 :], 2, 11, 0)
+    vein, distance = canvas.tube(splenic, np.full(len(splenic), 4.2))
     canvas.paint(vein, distance, patient.enhancement.portal_vein)
 
 
@@ -143,7 +141,7 @@ def paint_bowel(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     contrast = rng.random() < 0.35
     duodenum = np.array([[-14, -62, -38], [2, -48, -42], [24, -36, -38], [38, -42, -12], [34, -46, 22]], dtype=float)
     loops = [duodenum + rng.normal(0, 2, duodenum.shape)]
-    loops += [_wander(start, rng) for start in ((30, -72, 42), (62, -62, -22), (70, -78, 30), (96, -60, 6))]
+    loops += [_wander(start, rng) for start in LOOP_STARTS]
     for path in loops:
         curve = smooth_curve(path, 7.0)
         filled = float(rng.uniform(170, 260)) if contrast and rng.random() < 0.7 else float(rng.uniform(12, 40))
@@ -163,8 +161,9 @@ def _wander(start: Vector, rng: np.random.Generator) -> NDArray[np.float64]:
     """A loop of bowel: a walk in bends that stays in the middle of the abdomen."""
     point, path = np.asarray(start, dtype=float), [np.asarray(start, dtype=float)]
     heading = rng.standard_normal(3)
-    middle, reach = np.array([62.0, -68.0, 8.0]), np.array([46.0, 24.0, 54.0])
-    for _ in range(8):
+    middle = 0.6 * np.asarray(start, dtype=float) + 0.4 * np.array([62.0, -68.0, 8.0])
+    reach = np.array([34.0, 24.0, 46.0])
+    for _ in range(9):
         heading += 0.9 * rng.standard_normal(3) - 1.1 * (point - middle) / reach
         heading /= np.linalg.norm(heading)
         point = point + 24 * heading

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from scipy import ndimage
 from nnunet_kits import geometry
 from nnunet_kits.geometry import Box
 from nnunet_kits.labels import Label
-from nnunet_kits.reporting.canvas import GAP, annotate, beside
+from nnunet_kits.reporting.canvas import GAP, annotate, below, beside
 
 WINDOW_LEVEL_HU, WINDOW_WIDTH_HU = 40.0, 400.0
 """The soft-tissue window of an abdominal CT."""
@@ -50,14 +51,10 @@ class Case:
         spacing_zyx_mm: voxel edges.
     """
 
-    ct: NDArray[np.generic]
-    prediction: NDArray[np.generic]
-    reference: NDArray[np.generic] | None
+    ct: NDArray[Any]
+    prediction: NDArray[Any]
+    reference: NDArray[Any] | None
     spacing_zyx_mm: tuple[float, float, float]
-
-    def maps(self) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
-        """Prediction and reference."""
-        return self.prediction, self.reference
 
 
 @dataclass(frozen=True)
@@ -75,40 +72,32 @@ class Panel:
 
 
 def render_planes(case: Case, width: int = PAGE_WIDTH) -> Image.Image:
-    """Axial CT alone, then axial, coronal and sagittal with overlay, through the largest lesion, all to one scale.
+    """Axial, coronal and sagittal plane with overlay, through the largest lesion, all to one scale.
 
     Args:
         case: what to show.
         width: of the row of panels in pixels.
     """
-    z, y, x = point_of_interest(case)
     box = _body_box(case)
-    return _row(
-        case,
-        [
-            Panel("axial", z, box, overlay=False),
-            Panel("axial", z, box),
-            Panel("coronal", y, box),
-            Panel("sagittal", x, box),
-        ],
-        width,
-    )
+    indices = zip(geometry.PLANES, point_of_interest(case), strict=True)
+    return _row(case, [Panel(plane, index, box) for plane, index in indices], width)
 
 
-def render_strip(case: Case, count: int = 6, width: int = PAGE_WIDTH) -> Image.Image:
-    """Axial slices from the top to the bottom of all that is labelled, cropped to it with a margin.
+def render_strip(case: Case, count: int = 5, width: int = PAGE_WIDTH) -> Image.Image:
+    """Axial slices from the top to the bottom of all that is labelled, cropped to it: above CT alone, below overlay.
 
     Args:
         case: what to show.
         count: slices, evenly spaced; fewer where there are fewer.
-        width: of the row of panels in pixels.
+        width: of a row of panels in pixels.
     """
     box = geometry.bounding_box(_labelled(case)) or _body_box(case)
     top, bottom = box[0]
     box = geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, case.ct.shape)
-    slices = np.linspace(top, bottom, count + 1)
-    middles = ((slices[:-1] + slices[1:]) / 2).astype(int) if bottom - top > count else np.arange(top, bottom)
-    return _row(case, [Panel("axial", int(z), box) for z in middles], width)
+    borders = np.linspace(top, bottom, count + 1)
+    middles = ((borders[:-1] + borders[1:]) / 2).astype(int) if bottom - top > count else np.arange(top, bottom)
+    rows = (_row(case, [Panel("axial", int(z), box, overlay) for z in middles], width) for overlay in (False, True))
+    return below(list(rows))
 
 
 def point_of_interest(case: Case) -> tuple[int, int, int]:
@@ -117,7 +106,7 @@ def point_of_interest(case: Case) -> tuple[int, int, int]:
     In order: the largest lesion (tumour or cyst) of the reference, of the prediction, the kidneys of either, the
     middle of the volume.
     """
-    maps = [m for m in reversed(case.maps()) if m is not None]
+    maps = [m for m in (case.reference, case.prediction) if m is not None]
     for members in ((Label.TUMOR, Label.CYST), (Label.KIDNEY,)):
         for labels in maps:
             mask = np.isin(labels, members)
@@ -134,15 +123,14 @@ def point_of_interest(case: Case) -> tuple[int, int, int]:
     return z, y, x
 
 
-def window(hu: NDArray[np.generic]) -> NDArray[np.uint8]:
+def window(hu: NDArray[Any]) -> NDArray[np.uint8]:
     """HU to grey: level - width / 2 and below is black, level + width / 2 and above white; NaN is black."""
     scaled = (np.nan_to_num(hu.astype(np.float32), nan=-1e4) - WINDOW_LEVEL_HU) / WINDOW_WIDTH_HU + 0.5
-    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return grey
 
 
-def blend(
-    grey: NDArray[np.uint8], prediction: NDArray[np.generic], reference: NDArray[np.generic] | None
-) -> NDArray[np.uint8]:
+def blend(grey: NDArray[np.uint8], prediction: NDArray[Any], reference: NDArray[Any] | None) -> NDArray[np.uint8]:
     """Fill the prediction, outline the reference.
 
     Args:
@@ -183,7 +171,7 @@ def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
     rows, columns = (max(1, round(mm * pixels_per_mm)) for mm in _size_mm(case, panel))
     window_yx = tuple(slice(start, stop) for _, (start, stop) in panel.extent())
 
-    def cut(volume: NDArray[np.generic]) -> NDArray[np.generic]:
+    def cut(volume: NDArray[Any]) -> NDArray[Any]:
         return geometry.plane_through(volume, panel.plane, panel.index)[window_yx]
 
     def enlarge(flat: NDArray[np.uint8], how: Image.Resampling) -> NDArray[np.uint8]:
@@ -191,8 +179,11 @@ def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
 
     picture = enlarge(window(cut(case.ct)), Image.Resampling.BICUBIC)
     if panel.overlay:
-        maps = [None if m is None else enlarge(cut(m).astype(np.uint8), Image.Resampling.NEAREST) for m in case.maps()]
-        picture = blend(picture, *maps)
+        prediction = enlarge(cut(case.prediction).astype(np.uint8), Image.Resampling.NEAREST)
+        reference = None
+        if case.reference is not None:
+            reference = enlarge(cut(case.reference).astype(np.uint8), Image.Resampling.NEAREST)
+        picture = blend(picture, prediction, reference)
     length = case.ct.shape[geometry.PLANES.index(panel.plane)]
     title = f"{panel.plane} {panel.index + 1}/{length}"
     return annotate(Image.fromarray(picture).convert("RGB"), panel.plane, title, pixels_per_mm)
@@ -200,7 +191,7 @@ def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
 
 def _labelled(case: Case) -> NDArray[np.bool_]:
     """Voxels that the prediction or the reference labels."""
-    labelled = case.prediction > 0
+    labelled: NDArray[np.bool_] = case.prediction > 0
     return labelled if case.reference is None else labelled | (case.reference > 0)
 
 

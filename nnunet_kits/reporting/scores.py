@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +38,6 @@ class ScoreTable:
             means[region] = sum(numbers) / len(numbers) if numbers else math.nan
         return means
 
-    def worst_first(self) -> list[str]:
-        """Cases by the mean of their numbers, lowest first; cases without numbers last."""
-        return sorted(self.cases, key=lambda case: (case_mean(self.cases[case]), case))
-
 
 def case_mean(row: Mapping[str, float]) -> float:
     """Mean of the numbers that exist; infinity where none does, so that it sorts last."""
@@ -49,7 +46,7 @@ def case_mean(row: Mapping[str, float]) -> float:
 
 
 def region_dice(
-    prediction: NDArray[np.generic], reference: NDArray[np.generic], labels: tuple[Label, ...] = ALL_LABELS
+    prediction: NDArray[Any], reference: NDArray[Any], labels: tuple[Label, ...] = ALL_LABELS
 ) -> dict[str, float]:
     """Dice of each region: 1 where both are empty, 0 where one is.
 
@@ -79,7 +76,7 @@ def region_dice(
     return scores
 
 
-def volumes_ml(array: NDArray[np.generic], spacing_mm: tuple[float, float, float]) -> dict[Label, float]:
+def volumes_ml(array: NDArray[Any], spacing_mm: tuple[float, float, float]) -> dict[Label, float]:
     """Label -> volume in mL; 0 where the label does not occur."""
     voxel_ml = math.prod(spacing_mm) / 1000
     return {label: int((array == label).sum()) * voxel_ml for label in ALL_LABELS}
@@ -94,6 +91,6 @@ def labels_of(folder: Path) -> tuple[Label, ...]:
     try:
         described = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["labels"].values()
         values = {value for entry in described for value in (entry if isinstance(entry, list) else [entry])}
-    except (OSError, ValueError, LookupError, AttributeError):
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):  # none, or not as nnU-Net writes it
         return ALL_LABELS
     return tuple(label for label in ALL_LABELS if label in values) or ALL_LABELS

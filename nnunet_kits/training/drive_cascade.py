@@ -163,7 +163,7 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
             continue
         if command[2] == cascade.stage.next_configuration:
             _check_all(cascade)
-        run_nnunet(command)
+        run_command(command)
 
 
 def _check_all(cascade: Cascade) -> None:
@@ -173,8 +173,8 @@ def _check_all(cascade: Cascade) -> None:
         raise TrainingError(explain(cascade.stage, problems, cascade.splits))
 
 
-def run_nnunet(command: list[str], **options: Any) -> None:
-    """Print a stock nnU-Net command and run it.
+def run_command(command: list[str], **options: Any) -> None:
+    """Print a command and run it.
 
     Raises:
         TrainingError: it failed; its own output stands above.

@@ -1,0 +1,138 @@
+"""The dataset's folder: whose it is, what is done in it, and the JSON files that complete it."""
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits import __version__
+from nnunet_kits.conversion.case_conversion import RECORDS, Record, output_paths, read_record, write_json
+from nnunet_kits.conversion.cases import case_number
+from nnunet_kits.conversion.dataset_json import dataset_json
+from nnunet_kits.conversion.settings import Settings
+from nnunet_kits.conversion.splits import assign_folds, splits_of
+from nnunet_kits.environment import find_dataset
+from nnunet_kits.errors import ConversionError
+
+SUBFOLDERS = ("imagesTr", "labelsTr", "imagesTs", RECORDS)
+
+
+def open_dataset(settings: Settings, here: Collection[str]) -> Path:
+    """Make the dataset folder, or open the one that an earlier conversion of the same kind has made.
+
+    Args:
+        settings: names the folder.
+        here: names of the cases that are about to be converted; they may hold another aggregation so far.
+
+    Raises:
+        ConversionError: the number is taken, the folder is somebody else's, holds another edition, or cannot be made.
+    """
+    dataset = settings.dataset
+    taken = find_dataset(settings.raw, settings.number)
+    if taken is not None and taken != dataset:
+        raise ConversionError(
+            f"The dataset number {settings.number} is taken by {taken}. "
+            "Choose another with --dataset-id, or move that folder."
+        )
+    ours = (dataset / RECORDS).is_dir()
+    if dataset.exists() and not ours and (not dataset.is_dir() or any(dataset.iterdir())):
+        raise ConversionError(
+            f"{dataset} exists and was not made by this converter, so it is left alone. "
+            "Choose another --dataset-id, or move that folder."
+        )
+    for name, record in finished_cases(dataset).items():
+        other_edition = record["edition"] != settings.release.edition
+        other_label_map = record["aggregation"] != settings.joined_by and name not in here
+        if (other_edition or other_label_map) and case_number(name) not in settings.exclude:
+            raise ConversionError(
+                f"{dataset} holds {name} of {_kind(record['edition'], record['aggregation'])}, which is never mixed "
+                f"with {_kind(settings.release.edition, settings.joined_by)}. "
+                "Choose another --dataset-id, or remove that folder."
+            )
+    try:
+        for folder in SUBFOLDERS:
+            (dataset / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConversionError(
+            f"{dataset} cannot be made ({error.strerror}). Set nnUNet_raw to a folder you may write to."
+        ) from error
+    return dataset
+
+
+def finished_cases(dataset: Path) -> dict[str, Record]:
+    """Case -> record, for all cases whose files are whole, in the order of their numbers."""
+    names = sorted(path.stem for path in (dataset / RECORDS).glob("case_*.json"))
+    return {name: record for name in names if (record := read_record(dataset, name)) is not None}
+
+
+def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> dict[str, Record]:
+    """Drop the cases that were excluded, then write splits_final.json, conversion.json and dataset.json.
+
+    Args:
+        settings: of this conversion.
+        dataset: the folder.
+        skipped: case -> why it was left out. What an earlier run made of it is kept, if it is of the same kind.
+
+    Returns:
+        The records of all cases in the dataset.
+
+    Raises:
+        ConversionError: no training case is left, or a file cannot be written.
+    """
+    try:
+        records = finished_cases(dataset)
+        for name in {f"case_{number:05d}" for number in settings.exclude} | set(skipped):
+            kept = records.get(name)
+            if kept is None or name not in skipped or kept["aggregation"] != settings.joined_by:
+                records.pop(name, None)
+                _remove(dataset, name)
+        for left_over in (dataset / RECORDS).glob("*.staging"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        training = [name for name, record in records.items() if record["set"] == "training"]
+        if not training:
+            why = f" The first of {len(skipped)} skipped: {next(iter(skipped.values()))}" if skipped else ""
+            raise ConversionError(f"{settings.source}: no training case was converted.{why}")
+        assigned, moved = assign_folds(training, settings.folds)
+        name = dataset.name.split("_", 1)[1]
+        write_json(dataset / "splits_final.json", splits_of(assigned))
+        write_json(dataset / "conversion.json", _summary(settings, skipped, moved, records))
+        write_json(dataset / "dataset.json", dataset_json(settings.release, name, settings.label_mode, len(training)))
+    except OSError as error:
+        raise ConversionError(
+            f"{dataset} cannot be written ({error.strerror}). The finished cases are kept: run the same command again."
+        ) from error
+    return records
+
+
+def _summary(
+    settings: Settings, skipped: dict[str, str], moved: dict[str, tuple[int, int]], records: dict[str, Record]
+) -> dict[str, Any]:
+    """The content of conversion.json."""
+    release = settings.release
+    return {
+        "converter": f"nnunet_kits {__version__}",
+        "edition": release.edition,
+        "source": str(settings.source.resolve()),
+        "url": release.url,
+        "licence": release.licence,
+        "labels": settings.label_mode,
+        "aggregation": settings.joined_by,
+        "mode": settings.mode,
+        "folds": settings.folds,
+        "moved_to_fill_folds": moved,
+        "excluded": [f"case_{number:05d}" for number in sorted(settings.exclude)],
+        "known_bad": {f"case_{number:05d}": reason for number, reason in release.known_bad.items()},
+        "skipped": skipped,
+        "cases": records,
+    }
+
+
+def _remove(dataset: Path, name: str) -> None:
+    """Delete what conversion made of one case; the record goes first."""
+    for path in (f"{RECORDS}/{name}.json", *output_paths(name, True), *output_paths(name, False)):
+        if path is not None:
+            (dataset / path).unlink(missing_ok=True)
+
+
+def _kind(edition: str, aggregation: str | None) -> str:
+    return f"{edition} ({aggregation})" if aggregation else edition

@@ -1,0 +1,313 @@
+"""The whole line on embedded data: phantoms in, a trained and scored cascade and a report out, by stock commands.
+
+Every step prints the command that a user would type and is skipped when it was finished before, so that a killed demo
+goes on where it was.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from nnunet_kits import __version__
+from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
+from nnunet_kits.errors import KitsError
+from nnunet_kits.images import atomic_path
+from nnunet_kits.labels import REGIONS
+from nnunet_kits.reporting.report import ReportCase, write_report
+from nnunet_kits.reporting.scores import ScoreTable
+from nnunet_kits.training.drive_cascade import Cascade, load_cascade, run_command, train_cascade
+
+DATASET_ID = 220
+DATASET = "Dataset220_KiTS2023"
+CASCADE = "3d_cascade_fullres"
+LOWRES = "3d_lowres"
+FULLRES = "3d_fullres"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One size of the demo.
+
+    Attributes:
+        name: ``whole`` or ``quick``.
+        cases: phantoms to train on.
+        test_cases: phantoms to predict, unseen by the training.
+        plans: preset.
+        trainer: trainer of both stages.
+    """
+
+    name: str
+    cases: int
+    test_cases: int
+    plans: str
+    trainer: str
+
+
+WHOLE = Form("whole", 12, 4, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_14epochs")
+QUICK = Form("quick", 6, 2, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_4epochs")
+
+
+class Progress:
+    """What is done, kept in ``progress.json``: step -> seconds it took."""
+
+    def __init__(self, out: Path, form: Form) -> None:
+        self.file = out / "progress.json"
+        out.mkdir(parents=True, exist_ok=True)
+        if self.file.is_file():
+            content = json.loads(self.file.read_text())
+        elif any(out.iterdir()):
+            raise KitsError(f"{out} holds something else. Give the demo a new or empty folder: --out FOLDER.")
+        else:
+            content = {"form": form.name, "version": __version__, "seconds": {}}
+        if (content["form"], content["version"]) != (form.name, __version__):
+            raise KitsError(
+                f"{out} holds a demo in its {content['form']} form of version {content['version']}, not the "
+                f"{form.name} form of {__version__}. Give another folder (--out FOLDER) or delete it."
+            )
+        self.content = content
+        self._write()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Step -> seconds."""
+        found: dict[str, float] = self.content["seconds"]
+        return found
+
+    def run(self, step: str, commands: Sequence[Sequence[str]]) -> None:
+        """Run the commands of a step, unless it is done."""
+        if step in self.seconds:
+            print(f"\n# {step}: done before")
+            return
+        with Timed(self, step):
+            for command in commands:
+                run_command(list(command))
+
+    def finish(self, step: str, seconds: float) -> None:
+        """Note that a step is done; a step that is run again adds its time."""
+        self.seconds[step] = round(self.seconds.get(step, 0) + seconds, 1)
+        self._write()
+
+    def _write(self) -> None:
+        with atomic_path(self.file) as temporary:
+            temporary.write_text(json.dumps(self.content, indent=2))
+
+
+class Timed:
+    """Time a step and note it as done when it ends well."""
+
+    def __init__(self, progress: Progress, step: str) -> None:
+        self.progress, self.step = progress, step
+
+    def __enter__(self) -> None:
+        print(f"\n# {self.step}")
+        self.start = time.monotonic()
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self.progress.finish(self.step, time.monotonic() - self.start)
+
+
+def run_demo(out: Path, form: Form, device: str) -> Path:
+    """Run the demo.
+
+    Args:
+        out: folder for everything; a demo begun there with the same form goes on.
+        form: :data:`WHOLE` or :data:`QUICK`.
+        device: ``cuda``, ``cpu`` or ``mps``.
+
+    Returns:
+        The report.
+
+    Raises:
+        KitsError: a folder with something else in it, or a command that failed.
+    """
+    out = out.resolve()
+    started = time.monotonic()
+    progress = Progress(out, form)
+    _set_environment(out, device)
+    _prepare(out, form, progress)
+    cascade = load_cascade(DATASET_ID, form.plans, form.trainer, device=device)
+    with Timed(progress, "train"):
+        print(f"$ nnunet_kits cascade -d {DATASET_ID} -p {form.plans} -tr {form.trainer} --folds 0 --device {device}")
+        print("which runs, where it is not done yet:")
+        train_cascade(cascade, folds=[0])
+    _predict(out, form, progress, device)
+    _postprocess_and_score(out, cascade, progress)
+    report = _report(out, form, cascade, progress, device)
+    _say_goodbye(out, report, time.monotonic() - started)
+    return report
+
+
+def _set_environment(out: Path, device: str) -> None:
+    """nnU-Net's folders below ``out``, and on a machine without GPU few processes, each of which imports torch."""
+    settings = {name: str(out / name) for name in FOLDER_VARIABLES}
+    settings[TRAINER_VARIABLE] = str(SHIM_FOLDER)
+    if device == "cpu":
+        settings |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F", "OMP_WAIT_POLICY": "PASSIVE"}
+    for name, value in settings.items():
+        if name in FOLDER_VARIABLES:
+            Path(value).mkdir(exist_ok=True)
+        os.environ[name] = value
+    print("# nnU-Net's environment for this demo")
+    for name, value in settings.items():
+        print(f"export {name}={value}")
+
+
+def _prepare(out: Path, form: Form, progress: Progress) -> None:
+    phantoms, labels = str(out / "phantoms"), str(out / "phantoms_test_labels")
+    number = str(DATASET_ID)
+    progress.run(
+        "make phantoms",
+        [
+            ["nnunet_kits", "phantom", phantoms, "--year", "23", "--cases", str(form.cases)]
+            + ["--test-cases", str(form.test_cases), "--keep-test-labels", labels, "--jobs", "2"]
+        ],
+    )
+    progress.run(
+        "convert",
+        [["nnunet_kits", "convert", "--year", "23", f"{phantoms}/dataset", "--labels", "regions", "--folds", "2"]],
+    )
+    progress.run("fingerprint", [["nnUNetv2_extract_fingerprint", "-d", number, "-np", "2"]])
+    progress.run("plan", [["nnunet_kits", "plan", "-d", number, "--preset", form.plans]])
+    progress.run(
+        "preprocess",
+        [["nnUNetv2_preprocess", "-d", number, "-plans_name", form.plans, "-c", LOWRES, FULLRES, "-np", "2"]],
+    )
+    os.environ["nnUNet_n_proc_DA"] = os.environ.get("nnUNet_n_proc_DA", "1" if (os.cpu_count() or 1) > 1 else "0")
+
+
+def _predict(out: Path, form: Form, progress: Progress, device: str) -> None:
+    images = str(out / "nnUNet_raw" / DATASET / "imagesTs")
+    model = ["-d", str(DATASET_ID), "-p", form.plans, "-tr", form.trainer, "-device", device]
+    sequential = ["-npp", "0", "-nps", "0"] if device == "cpu" else []
+    coarse, fine = str(out / "predictions" / LOWRES), str(out / "predictions" / CASCADE)
+    progress.run(
+        "predict unseen cases",
+        [
+            ["nnUNetv2_predict", "-i", images, "-o", coarse, *model, "-c", LOWRES, "-f", "0", "1", *sequential],
+            ["nnUNetv2_predict", "-i", images, "-o", fine, *model, "-c", CASCADE, "-f", "0"]
+            + ["-prev_stage_predictions", coarse, *sequential],
+        ],
+    )
+
+
+def _model_folder(out: Path, cascade: Cascade, configuration: str) -> Path:
+    return out / "nnUNet_results" / DATASET / f"{cascade.trainer}__{cascade.plans}__{configuration}"
+
+
+def _postprocess_and_score(out: Path, cascade: Cascade, progress: Progress) -> None:
+    model = _model_folder(out, cascade, CASCADE)
+    validation = model / "fold_0" / "validation"
+    truth = out / "nnUNet_preprocessed" / DATASET / "gt_segmentations"
+    described = ["-plans_json", str(model / "plans.json"), "-dataset_json", str(model / "dataset.json")]
+    raw, final = str(out / "predictions" / CASCADE), str(out / "predictions" / "postprocessed")
+    one = ["-np", "1"]
+    progress.run(
+        "determine postprocessing",
+        [["nnUNetv2_determine_postprocessing", "-i", str(validation), "-ref", str(truth), *described, *one]],
+    )
+    chosen = ["-pp_pkl_file", str(validation / "postprocessing.pkl")]
+    progress.run(
+        "postprocess", [["nnUNetv2_apply_postprocessing", "-i", raw, "-o", final, *chosen, *described, *one]]
+    )
+    files = ["-djfile", str(model / "dataset.json"), "-pfile", str(model / "plans.json")]
+    summary = ["-o", str(out / "scores.json")]
+    progress.run(
+        "score",
+        [["nnUNetv2_evaluate_folder", str(out / "phantoms_test_labels"), final, *files, *summary, *one]],
+    )
+
+
+def read_scores(summary: Path) -> ScoreTable:
+    """nnU-Net's own summary.json of a dataset with regions, as a table of Dice per case and region.
+
+    nnU-Net gives NaN where reference and prediction are both empty; the challenge counts that as 1, and so do we.
+    """
+    by_labels = {f"({', '.join(str(int(v)) for v in labels)})": name for name, labels in REGIONS.items()}
+    by_labels |= {str(int(labels[0])): name for name, labels in REGIONS.items() if len(labels) == 1}
+    cases: dict[str, dict[str, float]] = {}
+    for case in json.loads(summary.read_text())["metric_per_case"]:
+        name = Path(case["prediction_file"]).name.removesuffix(".nii.gz")
+        rows = {by_labels[label]: metrics["Dice"] for label, metrics in case["metrics"].items()}
+        cases[name] = {region: 1.0 if rows[region] != rows[region] else rows[region] for region in REGIONS}
+    return ScoreTable("Dice", tuple(REGIONS), cases)
+
+
+def _report(out: Path, form: Form, cascade: Cascade, progress: Progress, device: str) -> Path:
+    scores = read_scores(out / "scores.json")
+    images = out / "nnUNet_raw" / DATASET / "imagesTs"
+    labels = out / "phantoms_test_labels"
+    cases = [
+        ReportCase(
+            name,
+            images / f"{name}_0000.nii.gz",
+            out / "predictions" / "postprocessed" / f"{name}.nii.gz",
+            labels / f"{name}.nii.gz",
+            dict(row),
+        )
+        for name, row in scores.cases.items()
+    ]
+    curves = [
+        (f"Training of {configuration}, fold {fold}", _model_folder(out, cascade, configuration) / f"fold_{fold}")
+        for configuration, fold in ((LOWRES, 0), (LOWRES, 1), (CASCADE, 0))
+    ]
+    report = out / "report.html"
+    write_report(
+        report,
+        title="nnunet_kits demo: unseen phantoms through a low-res to full-res cascade",
+        intro=(
+            f"{form.cases} synthetic abdominal CTs were converted, planned, preprocessed and trained on, and "
+            f"{form.test_cases} others segmented, all with unmodified nnU-Net commands. The model is tiny and trained "
+            "for minutes: this shows that the line runs, not what a real model can do."
+        ),
+        facts=[
+            ("nnunet_kits", __version__),
+            ("nnunetv2, torch", f"{version('nnunetv2')}, {version('torch')}"),
+            ("form, device", f"{form.name}, {device}"),
+            ("plans", form.plans),
+            ("trainer", form.trainer),
+            *((f"seconds: {step}", f"{seconds:.0f}") for step, seconds in progress.seconds.items()),
+        ],
+        scores=scores,
+        cases=cases,
+        images=[(caption, folder / "progress.png") for caption, folder in curves],
+        next_steps=next_commands(),
+    )
+    for region, mean in scores.mean().items():
+        print(f"{region:16} Dice {mean:.3f} (mean of {len(cases)} unseen phantoms)")
+    return report
+
+
+def next_commands() -> list[str]:
+    """What to type for real data."""
+    return [
+        'eval "$(nnunet_kits env --root ~/nnunet)"',
+        "nnunet_kits convert --year 23 ~/kits23/dataset",
+        "nnUNetv2_extract_fingerprint -d 220",
+        "nnunet_kits plan -d 220 --preset KiTSCascadePlans",
+        "nnUNetv2_preprocess -d 220 -plans_name KiTSCascadePlans -c 3d_lowres 3d_fullres",
+        "nnunet_kits cascade -d 220 -p KiTSCascadePlans -tr ResUNetTrainer",
+    ]
+
+
+def _say_goodbye(out: Path, report: Path, seconds: float) -> None:
+    print(f"\nDone in {seconds:.0f} s; everything is in {out} ({_megabytes(out)} MB).")
+    print(f"Report: {report}")
+    print("With real data:")
+    for command in next_commands():
+        print(f"  {command}")
+
+
+def _megabytes(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) // 2**20
+
+
+def default_device() -> str:
+    """``cuda`` where there is one, else ``cpu`` (nnU-Net on ``mps`` is slower than it is worth for so small a net)."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,104 @@
+"""Who may import whom: a module imports from lower layers and from itself, never from a sibling or from above."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
+
+LAYERS = (
+    {"errors"},
+    {"labels", "environment"},
+    {"geometry", "images"},
+    {"conversion", "phantom", "postprocessing", "evaluation", "architectures", "losses"},
+    {"planning", "preprocessing", "training", "inference"},
+    {"recipes", "reporting", "workflow", "doctor", "demo"},
+    {"cli"},
+)
+NO_TORCH = {"errors", "labels", "environment", "geometry", "images"}
+NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation"}
+NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
+SHIM = "nnunet_ext"  # may import training: it only hands its trainers out
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def unit(path):
+    """The part of the package that a file belongs to: ``images`` or ``conversion``."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def layer(name):
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+def imports(path):
+    """(line, dotted name) of every import in a file, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def own_imports(path):
+    """(line, part) of every import of another part of the package."""
+    for line, name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "nnunet_kits" and len(parts) > 1 and parts[1] not in ("__version__", unit(path)):
+            yield line, parts[1]
+
+
+def breaches(path):
+    """Every forbidden import of a file, as sentences."""
+    me = unit(path)
+    for line, other in own_imports(path):
+        if me == "__init__" or (me == SHIM and other != "training") or other in ("cli", SHIM):
+            yield f"{path}:{line}: {me} must not import {other}"
+        elif me != SHIM and layer(other) >= layer(me):
+            yield f"{path}:{line}: {me} (layer {layer(me)}) must not import {other} (layer {layer(other)})"
+    for line, name in imports(path):
+        root = name.split(".")[0]
+        if root in ("torch", "torchvision") and me in NO_TORCH:
+            yield f"{path}:{line}: {me} must not import torch"
+        if root == "nnunetv2" and me in NO_NNUNET:
+            yield f"{path}:{line}: {me} must not import nnunetv2"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_each_module_imports_only_from_the_layers_below_it(path):
+    assert list(breaches(path)) == []
+
+
+def test_every_part_of_the_package_has_a_layer():
+    known = set.union(*LAYERS) | {"__init__", SHIM}
+    assert {unit(path) for path in FILES} <= known
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "breach"),
+    [
+        ("conversion/x.py", "from nnunet_kits.phantom.y import z", "conversion (layer 3) must not import phantom"),
+        ("labels.py", "import nnunet_kits.images", "labels (layer 1) must not import images"),
+        ("labels.py", "from nnunet_kits import images", "labels (layer 1) must not import images"),
+        ("demo.py", "from nnunet_kits.cli import main", "demo must not import cli"),
+        ("evaluation/x.py", "def f():\n    import torch.nn", "evaluation must not import torch"),
+        ("architectures/x.py", "import nnunetv2.paths", "architectures must not import nnunetv2"),
+    ],
+)
+def test_a_forbidden_import_is_noticed(file, line, breach, monkeypatch, tmp_path):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(line)
+    (found,) = breaches(path)
+    assert breach in found
+
+
+def test_a_relative_import_is_noticed(monkeypatch, tmp_path):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    (tmp_path / "images.py").write_text("from . import errors")
+    with pytest.raises(AssertionError, match="imports are absolute"):
+        list(breaches(tmp_path / "images.py"))
