@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["nnunet_kits", "nnunet_kits.*"]),
-    # The shim is a folder with one module, not a package: nnU-Net imports it by itself (see nnunet_kits/environment.py).
+    # The shim is a folder with one module, not a package: nnU-Net imports it by itself (nnunet_kits/environment.py).
     package_data={"nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json"]},
     install_requires=[
         "nnunetv2>=2.8.1,<2.9",

@@ -47,8 +47,8 @@ class Form:
     trainer: str
 
 
-WHOLE = Form("whole", 12, 4, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_14epochs")
-QUICK = Form("quick", 6, 2, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_4epochs")
+WHOLE = Form("whole", 12, 4, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_8epochs")
+QUICK = Form("quick", 6, 2, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_2epochs")
 
 
 class Progress:
@@ -129,7 +129,7 @@ def run_demo(out: Path, form: Form, device: str) -> Path:
     started = time.monotonic()
     progress = Progress(out, form)
     _set_environment(out, device)
-    _prepare(out, form, progress)
+    _prepare(out, form, progress, device)
     cascade = load_cascade(DATASET_ID, form.plans, form.trainer, device=device)
     with Timed(progress, "train"):
         print(f"$ nnunet_kits cascade -d {DATASET_ID} -p {form.plans} -tr {form.trainer} --folds 0 --device {device}")
@@ -157,7 +157,7 @@ def _set_environment(out: Path, device: str) -> None:
         print(f"export {name}={value}")
 
 
-def _prepare(out: Path, form: Form, progress: Progress) -> None:
+def _prepare(out: Path, form: Form, progress: Progress, device: str) -> None:
     phantoms, labels = str(out / "phantoms"), str(out / "phantoms_test_labels")
     number = str(DATASET_ID)
     progress.run(
@@ -177,20 +177,21 @@ def _prepare(out: Path, form: Form, progress: Progress) -> None:
         "preprocess",
         [["nnUNetv2_preprocess", "-d", number, "-plans_name", form.plans, "-c", LOWRES, FULLRES, "-np", "2"]],
     )
-    os.environ["nnUNet_n_proc_DA"] = os.environ.get("nnUNet_n_proc_DA", "1" if (os.cpu_count() or 1) > 1 else "0")
+    if device == "cpu":
+        os.environ["nnUNet_n_proc_DA"] = "0"  # not before: nnU-Net's planner needs it above 0
 
 
 def _predict(out: Path, form: Form, progress: Progress, device: str) -> None:
     images = str(out / "nnUNet_raw" / DATASET / "imagesTs")
     model = ["-d", str(DATASET_ID), "-p", form.plans, "-tr", form.trainer, "-device", device]
-    sequential = ["-npp", "0", "-nps", "0"] if device == "cpu" else []
+    quick = ["-npp", "0", "-nps", "0", "--disable_tta", "--disable_progress_bar"] if device == "cpu" else []
     coarse, fine = str(out / "predictions" / LOWRES), str(out / "predictions" / CASCADE)
     progress.run(
         "predict unseen cases",
         [
-            ["nnUNetv2_predict", "-i", images, "-o", coarse, *model, "-c", LOWRES, "-f", "0", "1", *sequential],
+            ["nnUNetv2_predict", "-i", images, "-o", coarse, *model, "-c", LOWRES, "-f", "0", "1", *quick],
             ["nnUNetv2_predict", "-i", images, "-o", fine, *model, "-c", CASCADE, "-f", "0"]
-            + ["-prev_stage_predictions", coarse, *sequential],
+            + ["-prev_stage_predictions", coarse, *quick],
         ],
     )
 
@@ -211,9 +212,7 @@ def _postprocess_and_score(out: Path, cascade: Cascade, progress: Progress) -> N
         [["nnUNetv2_determine_postprocessing", "-i", str(validation), "-ref", str(truth), *described, *one]],
     )
     chosen = ["-pp_pkl_file", str(validation / "postprocessing.pkl")]
-    progress.run(
-        "postprocess", [["nnUNetv2_apply_postprocessing", "-i", raw, "-o", final, *chosen, *described, *one]]
-    )
+    progress.run("postprocess", [["nnUNetv2_apply_postprocessing", "-i", raw, "-o", final, *chosen, *described, *one]])
     files = ["-djfile", str(model / "dataset.json"), "-pfile", str(model / "plans.json")]
     summary = ["-o", str(out / "scores.json")]
     progress.run(

@@ -201,9 +201,12 @@ def test_a_lost_or_truncated_output_is_made_again(settings, lost):
     assert (made.dataset / lost).read_bytes() == whole
 
 
-def test_a_damaged_record_is_no_record(settings):
+@pytest.mark.parametrize(
+    "content", ['{"format": 1', "", "null", "[]", '{"outputs": []}', '{"outputs": {"imagesTr": "x"}}']
+)
+def test_a_damaged_record_is_no_record(settings, content):
     made = convert(settings())
-    (made.dataset / ".conversion" / "case_00001.json").write_text('{"format": 1')
+    (made.dataset / ".conversion" / "case_00001.json").write_text(content)
     assert convert(settings()).converted == 1
 
 

@@ -54,7 +54,7 @@ def test_a_preset_with_a_wrong_key_or_value_is_refused(tmp_path, change, message
 
 
 def test_unknown_presets_and_broken_files_are_refused(tmp_path):
-    with pytest.raises(PlanError, match="no preset 'KiTSNoPlans'. Known: KiTSCascadePlans, KiTSDemoPlans"):
+    with pytest.raises(PlanError, match=r"no preset 'KiTSNoPlans'. Known: KiTSCascadePlans, KiTSDemoPlans"):
         load_preset("KiTSNoPlans")
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(PlanError, match="not a JSON file"):

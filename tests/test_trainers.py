@@ -136,7 +136,7 @@ def test_an_after_trainer_reads_the_other_trainers_predictions(nnunet):
     assert trainer.folder_with_segs_from_previous_stage.endswith(
         "Dataset220_KiTS2023/nnUNetTrainer_5epochs__SmallPlans__3d_lowres/predicted_next_stage/3d_cascade_fullres"
     )
-    with pytest.raises(TrainingError, match="configuration 3d_lowres has none. Train it with ResUNetTrainer"):
+    with pytest.raises(TrainingError, match=r"configuration 3d_lowres has none. Train it with ResUNetTrainer"):
         make("ResUNetTrainer_after_PlainUNetTrainer", cascade_plans(), "3d_lowres")
 
 
@@ -160,14 +160,14 @@ def test_a_checkpoint_comes_back_whole_and_a_damaged_one_falls_back_when_trainin
     content = bytearray(latest.read_bytes())
     content[len(content) // 2] ^= 1
     latest.write_bytes(content)
-    with pytest.raises(TrainingError, match="checkpoint_latest.pth: the checkpoint is damaged. Continue"):
+    with pytest.raises(TrainingError, match=r"checkpoint_latest.pth: the checkpoint is damaged. Continue"):
         initialised(make()).load_checkpoint(str(latest))
     going_on = initialised(make(given={**plans(), "continue_training": True}))
     going_on.load_checkpoint(str(latest))
     assert going_on.current_epoch == 1
     assert "going on from checkpoint_previous.pth" in Path(going_on.log_file).read_text()
     (folder / checkpoints.PREVIOUS).unlink()
-    with pytest.raises(TrainingError, match="holds no other good one. Delete it and train again"):
+    with pytest.raises(TrainingError, match=r"holds no other good one. Delete it and train again"):
         initialised(make(given={**plans(), "continue_training": True})).load_checkpoint(str(latest))
 
 

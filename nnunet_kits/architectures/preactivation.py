@@ -1,6 +1,7 @@
 """The pre-activation residual U-Net: normalise and activate first, convolve after, keep the identity path clean."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from dynamic_network_architectures.building_blocks.helper import (
@@ -15,12 +16,13 @@ from torch import nn
 
 from nnunet_kits.architectures.residual import encoder_blocks
 
-Convolution = type[nn.Conv2d] | type[nn.Conv3d]
+Convolution = Callable[..., Any]
+"""``torch.nn.Conv2d`` or ``torch.nn.Conv3d``."""
 
 
 def _same_convolution(
     conv_op: Convolution, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int]
-) -> nn.Module:
+) -> Any:
     return conv_op(inputs, outputs, kernel, stride, padding=[(k - 1) // 2 for k in kernel])
 
 
@@ -157,5 +159,5 @@ class PreActResUNet(nn.Module):
         """
         InitWeights_He(1e-2)(module)
         if isinstance(module, PreActivationBlock):
-            nn.init.zeros_(module.conv2.weight)
-            nn.init.zeros_(module.conv2.bias)
+            for parameter in module.conv2.parameters():
+                nn.init.zeros_(parameter)

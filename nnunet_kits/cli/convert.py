@@ -31,7 +31,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 HELP = {
     "labels": "classes: kidney, tumor, cyst; regions: the challenge's kidney_and_mass, mass, tumor (default: classes)",
     "aggregation": "KiTS21 only: which joint label map of its annotators (default: MAJ, the majority)",
-    "mode": "how images are stored; compact (the default) rewrites them as int16 where that is lossless, and copies them otherwise",
+    "mode": "how images are stored; compact (the default) makes them int16 where that is lossless, else copies them",
     "exclude": "cases to leave out: 68, case_00068, or known-bad for all that the year is known for",
 }
 
@@ -71,11 +71,11 @@ def run(options: argparse.Namespace) -> int:
     stale = stale_splits(made.dataset, Path(preprocessed)) if preprocessed else None
     if stale is not None:
         print(f"note: {stale} has other folds, and nnU-Net's planners stop at that. Delete it and preprocess again.")
+    for reason in made.skipped.values():
+        print(f"skipped: {reason}")
     workers = nnunet_workers(made.cases)
     if options.verify:
         verify_with_nnunet(made.dataset, options.workers or workers)
-    for reason in made.skipped.values():
-        print(f"skipped: {reason}")
     print("Next:")
     print(f"  nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}")
     print(f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans")

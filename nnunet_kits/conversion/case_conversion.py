@@ -54,7 +54,7 @@ def read_record(dataset: Path, name: str) -> Record | None:
     try:
         record: Record = json.loads((dataset / RECORDS / f"{name}.json").read_text(encoding="utf-8"))
         whole = all((dataset / path).stat().st_size == size for path, size in record["outputs"].items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return record if whole else None
 

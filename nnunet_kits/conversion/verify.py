@@ -31,5 +31,6 @@ def verify_with_nnunet(dataset: Path, workers: int) -> None:
     """
     environment = {**os.environ, "nnUNet_raw": str(dataset.parent)}
     command = [sys.executable, "-c", PROGRAM, str(dataset), str(workers)]
+    sys.stdout.flush()
     if subprocess.run(command, env=environment, check=False).returncode != 0:
         raise ConversionError(f"{dataset}: nnU-Net's verify_dataset_integrity refuses it; see its lines above.")

@@ -5,11 +5,12 @@ re-exports, and what it hands out lives in ``nnunet_kits.training.trainers``, wh
 """
 
 import sys
+from typing import Any
 
 from nnunet_kits.training.names import is_ours, near_miss
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(name)
     if not is_ours(name):

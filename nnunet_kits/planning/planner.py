@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class PresetPlanner(ExperimentPlanner):
         self.save_plans(plans)
         return plans
 
-    def _configuration(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    def _configuration(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         spacing = np.array(given["spacing_zyx_mm"], dtype=float)
         shapes = [
             compute_new_shape(shape, old, spacing)
@@ -90,14 +90,16 @@ class PresetPlanner(ExperimentPlanner):
         voxels = float(np.prod(median_shape) * self.dataset_json["numTraining"])
         plan = self.get_plans_for_configuration(spacing, median_shape, self.generate_data_identifier(name), voxels, {})
         if not self.sized_by_memory:
-            plan["patch_size"], topology = self._topology(spacing, given["patch_size"])
+            plan["patch_size"], topology = self._topology(spacing, given["patch_size"], given.get("max_stages"))
             plan["batch_size"] = given["batch_size"]
             plan["architecture"]["arch_kwargs"].update(topology)
         plan["batch_dice"] = given["batch_dice"]
         plan.update({key: given[key] for key in ("next_stage", "kits_training") if key in given})
         return plan
 
-    def _topology(self, spacing: np.ndarray, patch_size: Sequence[int]) -> tuple[list[int], dict[str, Any]]:
+    def _topology(
+        self, spacing: np.ndarray, patch_size: Sequence[int], max_stages: int | None
+    ) -> tuple[list[int], dict[str, Any]]:
         """nnU-Net's strides and kernels for a fixed patch.
 
         Raises:
@@ -111,14 +113,14 @@ class PresetPlanner(ExperimentPlanner):
                 f"preset {self.preset.name}: patch {list(patch_size)} does not fit its strides; "
                 f"the nearest that does is {[int(p) for p in padded]}."
             )
-        stages = len(strides)
+        stages = min(len(strides), max_stages or len(strides))
         return list(patch_size), {
             "n_stages": stages,
             "features_per_stage": [
                 min(self.UNet_max_features_3d, self.UNet_base_num_features * 2**i) for i in range(stages)
             ],
-            "kernel_sizes": kernels,
-            "strides": strides,
+            "kernel_sizes": kernels[:stages],
+            "strides": strides[:stages],
             "n_conv_per_stage": list(self.UNet_blocks_per_stage_encoder[:stages]),
             "n_conv_per_stage_decoder": list(self.UNet_blocks_per_stage_decoder[: stages - 1]),
         }

@@ -11,7 +11,7 @@ from nnunet_kits.errors import PlanError
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 
 CONFIGURATION_KEYS = ("spacing_zyx_mm", "patch_size", "batch_size", "batch_dice")
-OPTIONAL_KEYS = ("next_stage", "kits_training")
+OPTIONAL_KEYS = ("max_stages", "next_stage", "kits_training")
 INHERITING_KEYS = ("inherits_from", "previous_stage")
 
 
@@ -26,8 +26,8 @@ class Preset:
         features_first: channels at the input's resolution; they double with every stage.
         features_max: their limit.
         configurations: name -> what nnU-Net's configuration of that name gets. Either ``spacing_zyx_mm``,
-            ``patch_size``, ``batch_size``, ``batch_dice`` and optionally ``next_stage`` and ``kits_training``, or
-            ``inherits_from`` and ``previous_stage``.
+            ``patch_size``, ``batch_size``, ``batch_dice`` and optionally ``max_stages`` (fewer resolutions than
+            nnU-Net's rules give), ``next_stage`` and ``kits_training``, or ``inherits_from`` and ``previous_stage``.
     """
 
     name: str

@@ -1,0 +1,217 @@
+"""What the documentation says of files, commands, trainers and presets is true. No torch, no nnU-Net is imported."""
+
+import importlib.metadata
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.cli.main import parser
+from nnunet_kits.losses import LOSSES
+from nnunet_kits.planning.presets import CONFIGURATION_KEYS, OPTIONAL_KEYS, load_preset, preset_names
+from nnunet_kits.training.names import parse_trainer_name
+from nnunet_kits.training.optimisation import OPTIMISATIONS
+from nnunet_kits.training.settings import SETTINGS
+from nnunet_kits.training.trainers import NAMED_TRAINERS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+SHELL_ENDS = ("&&", "||", "|", ";", ")", ">", ">>")
+
+OTHERS = ("nnUNetTrainer", "nnUNet_extTrainer", "KitsTrainer", "WideUNetTrainer")
+"""Words that end like our trainers and are none; the last is the documentation's example of a new one."""
+
+README_COMMANDS = (
+    "python3 -m venv .venv && . .venv/bin/activate && pip install . && nnunet_kits demo",
+    "python3 -m venv .venv && . .venv/bin/activate && pip install '.[test]' && pytest",
+)
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+
+def text(page):
+    return page.read_text(encoding="utf-8")
+
+
+def fences(page, *languages):
+    """Contents of the page's code blocks in these languages."""
+    return [body for language, body in FENCE.findall(text(page)) if language in languages]
+
+
+def commands(page, program):
+    """Words after ``program`` (a pattern) of every command in the page's bash blocks: (program, words)."""
+    found = []
+    for block in fences(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line.replace('"$(', "( ").replace(')"', " )"), posix=True, punctuation_chars="();<>|&")
+            lexer.whitespace_split = True
+            words = list(lexer)
+            for start, word in enumerate(words):
+                if re.fullmatch(program, word):
+                    rest = words[start + 1 :]
+                    end = next((i for i, w in enumerate(rest) if w in SHELL_ENDS), len(rest))
+                    found.append((word, rest[:end]))
+    return found
+
+
+def anchors(page):
+    """The anchors that a page's headings get: lower case, blanks as hyphens, no punctuation."""
+    prose = FENCE.sub("", text(page))
+    headings = re.findall(r"^#+ +(.+?) *$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page):
+    """(file, anchor) of every relative link."""
+    for target in LINK.findall(FENCE.sub("", text(page))):
+        if not re.match(r"\w+:", target):
+            file, _, anchor = target.partition("#")
+            yield (page.parent / file).resolve() if file else page, anchor
+
+
+def is_taken(words):
+    """Whether our command line takes these words; argparse leaves by SystemExit for help (0) and for errors (2)."""
+    try:
+        parser().parse_args(words)
+    except SystemExit as end:
+        return end.code == 0
+    return True
+
+
+def verbs():
+    (subparsers,) = (action for action in parser()._actions if hasattr(action, "add_parser"))
+    return subparsers.choices
+
+
+# links
+
+
+@each_page
+def test_every_relative_link_leads_to_a_file_and_a_heading(page):
+    for file, anchor in links(page):
+        assert file.exists(), f"{name_of(page)}: {file}"
+        assert not anchor or anchor in anchors(file), f"{name_of(page)}: {file.name}#{anchor}"
+
+
+def test_every_page_of_docs_is_linked_from_the_index():
+    linked = {file for file, _ in links(DOCS / "index.md")}
+    assert {page for page in PAGES if page.is_relative_to(DOCS)} - linked == {DOCS / "index.md"}
+
+
+@each_page
+def test_every_path_of_the_repository_that_is_named_exists(page):
+    named = re.findall(r"`((?:nnunet_kits|tests|docs|dataset_conversion|benchmarks)/[\w./-]*)`", text(page))
+    named = [path for path in named if "NNN" not in path]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@each_page
+def test_no_placeholder_is_left(page):
+    assert re.findall(r"<<\w*", text(page)) == []
+
+
+# commands
+
+
+@each_page
+def test_every_command_of_ours_is_taken_by_the_real_parser(page, capsys):
+    refused = [words for _, words in commands(page, "nnunet_kits") if not is_taken(words)]
+    assert refused == [], capsys.readouterr().err
+
+
+@each_page
+def test_every_nnunet_command_and_its_options_exist(page):
+    nnunet = importlib.metadata.distribution("nnunetv2")
+    known = {entry.name: entry.value for entry in nnunet.entry_points if entry.group == "console_scripts"}
+    for program, words in commands(page, r"nnUNetv2_\w+"):
+        assert program in known, f"{name_of(page)}: {program}"
+        module = known[program].partition(":")[0].replace(".", "/") + ".py"
+        source = Path(str(nnunet.locate_file(module))).read_text(encoding="utf-8")
+        for option in (word for word in words if re.match(r"--?[a-z]", word)):
+            assert f"'{option}'" in source or f'"{option}"' in source, f"{name_of(page)}: {program} {option}"
+
+
+def test_commands_are_found_behind_shell_syntax(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        '```bash\neval "$(nnunet_kits env --root a)"  # nnunet_kits no\n'
+        "for f in 0 1; do nnUNetv2_train 1 \\\n  x $f; done\n"
+        "cd b && nnunet_kits demo || echo no\n```\n```text\nnnunet_kits nothing\n```\n"
+    )
+    assert commands(page, "nnunet_kits") == [("nnunet_kits", ["env", "--root", "a"]), ("nnunet_kits", ["demo"])]
+    assert commands(page, r"nnUNetv2_\w+") == [("nnUNetv2_train", ["1", "x", "$f"])]
+
+
+def test_the_readme_has_the_two_commands_word_for_word():
+    lines = "".join(fences(ROOT / "README.md", "bash")).splitlines()
+    assert [command for command in README_COMMANDS if command not in lines] == []
+
+
+def test_every_verb_has_a_row_in_the_readme_and_a_section_in_the_reference():
+    assert [verb for verb in verbs() if f"\n| `{verb}` |" not in text(ROOT / "README.md")] == []
+    assert set(verbs()) <= anchors(DOCS / "reference" / "cli.md")
+
+
+@pytest.mark.parametrize("verb", [verb for verb in verbs() if verb not in ("env", "doctor", "convert")])
+def test_every_option_of_a_verb_is_in_its_section_of_the_reference(verb):
+    section = re.split(r"^## ", text(DOCS / "reference" / "cli.md"), flags=re.MULTILINE)
+    (section,) = (part for part in section if part.startswith(f"{verb}\n"))
+    options = [option for action in verbs()[verb]._actions for option in action.option_strings]
+    assert [o for o in options if o not in ("-h", "--help") and not re.search(rf"`{o}[` ]", section)] == []
+
+
+# trainers, presets, settings
+
+
+@each_page
+def test_every_trainer_that_is_named_can_be_composed(page):
+    prose = FENCE.sub(lambda block: "" if block[1] == "text" else block[2], text(page))
+    for name in re.findall(r"(?<![\w<])\w+Trainer(?:_\w+)?\b(?!\[)", prose):
+        if name not in OTHERS:
+            parse_trainer_name(name)
+
+
+@each_page
+def test_every_preset_that_is_named_exists(page):
+    assert set(re.findall(r"\bKiTS\w+Plans\b", text(page))) <= set(preset_names())
+
+
+def test_every_named_trainer_and_preset_has_a_row_in_the_readme_and_the_reference():
+    for page in (ROOT / "README.md", DOCS / "reference" / "trainers.md"):
+        assert [name for name in NAMED_TRAINERS if f"\n| `{name}` |" not in text(page)] == []
+    for page in (ROOT / "README.md", DOCS / "reference" / "presets.md"):
+        assert [name for name in preset_names() if f"\n| `{name}` |" not in text(page)] == []
+
+
+def test_every_part_of_a_trainer_has_a_row_in_the_reference():
+    page = text(DOCS / "reference" / "trainers.md")
+    assert [part for part in (*NETWORKS, *LOSSES, *OPTIMISATIONS) if f"\n| `{part}` |" not in page] == []
+
+
+def test_every_preset_key_and_training_setting_has_a_row_in_the_reference():
+    page = text(DOCS / "reference" / "presets.md")
+    assert [key for key in (*CONFIGURATION_KEYS, *OPTIONAL_KEYS, *SETTINGS) if f"\n| `{key}` |" not in page] == []
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_table_of_presets_says_what_the_presets_say(name):
+    page = text(DOCS / "reference" / "presets.md")
+    preset = load_preset(name)
+    assert f"\n| `{name}` | {preset.features_first}, doubling to at most {preset.features_max} |" in page
+    for configuration, given in preset.configurations.items():
+        if "spacing_zyx_mm" in given:
+            spacing, patch = (" x ".join(f"{v:g}" for v in given[key]) for key in ("spacing_zyx_mm", "patch_size"))
+            dice = "yes" if given["batch_dice"] else "no"
+            row = f"| `{name}` | `{configuration}` | {spacing} | {patch} | {given['batch_size']} | {dice} |"
+            assert f"\n{row}\n" in page
