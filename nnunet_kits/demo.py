@@ -47,7 +47,7 @@ class Form:
     trainer: str
 
 
-WHOLE = Form("whole", 12, 4, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_8epochs")
+WHOLE = Form("whole", 14, 3, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_7epochs")
 QUICK = Form("quick", 6, 2, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_2epochs")
 
 
@@ -179,6 +179,7 @@ def _prepare(out: Path, form: Form, progress: Progress, device: str) -> None:
     )
     if device == "cpu":
         os.environ["nnUNet_n_proc_DA"] = "0"  # not before: nnU-Net's planner needs it above 0
+        print("export nnUNet_n_proc_DA=0")
 
 
 def _predict(out: Path, form: Form, progress: Progress, device: str) -> None:

@@ -177,6 +177,7 @@ def test_every_option_of_a_verb_is_in_its_section_of_the_reference(verb):
 @each_page
 def test_every_trainer_that_is_named_can_be_composed(page):
     prose = FENCE.sub(lambda block: "" if block[1] == "text" else block[2], text(page))
+    prose = prose.replace("__", " ")  # nnU-Net's separator in names of results folders
     for name in re.findall(r"(?<![\w<])\w+Trainer(?:_\w+)?\b(?!\[)", prose):
         if name not in OTHERS:
             parse_trainer_name(name)

@@ -13,7 +13,8 @@ LAYERS = (
     {"geometry", "images"},
     {"conversion", "phantom", "postprocessing", "evaluation", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference"},
-    {"recipes", "reporting", "workflow", "doctor", "demo"},
+    {"recipes", "reporting", "workflow", "doctor"},
+    {"demo"},
     {"cli"},
 )
 NO_TORCH = {"errors", "labels", "environment", "geometry", "images"}

@@ -11,7 +11,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from line import DATASET, PLANS, QUICK, TRAINER, World
+from line import PLANS, QUICK, TRAINER, World
 
 pytestmark = pytest.mark.slow
 CASCADE = "3d_cascade_fullres"
@@ -82,7 +82,7 @@ def test_a_cascade_that_starts_too_early_is_refused_before_any_epoch_with_the_co
     assert f"needs a prediction of {TRAINER}, 3d_lowres, for every case, but {len(missing)} have none" in refusal
     for case in missing:
         assert f"{case}: it has no low-resolution prediction" in refusal
-    assert f"nnUNetv2_train {DATASET} 3d_lowres 1 -p {PLANS} -tr {TRAINER} " in refusal
+    assert f"nnUNetv2_train 220 3d_lowres 1 -p {PLANS} -tr {TRAINER} " in refusal
     assert "3d_lowres 0" not in refusal
     assert "Epoch 0" not in refusal
 

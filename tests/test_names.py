@@ -49,6 +49,9 @@ def test_a_network_whose_name_ends_like_another_is_told_apart():
         ("ResUNetTrainer_20epochs_AdamWCosine", "write it ResUNetTrainer_AdamWCosine_20epochs"),
         ("ResUNetTrainer_SGD", "write it ResUNetTrainer "),
         ("ResUNetTrainer_after_", "must be followed by a trainer's name"),
+        ("ResUNetTrainer_after_ResUNetTrainer", "write it ResUNetTrainer "),
+        ("ResUNetTrainer_after_ResUNetTrainer_Focalish", "ResUNetTrainer_Focalish: no part"),
+        ("ResUNetTrainer_after_A__B", "no name may hold it"),
         ("ResNetTrainer", "Known: PlainUNet, ResUNet, PreActResUNet"),
         ("ResUNetTrainer_", "is called ''"),
     ],
@@ -65,7 +68,8 @@ def test_names_of_others_are_not_ours():
 
 def test_a_near_miss_is_suggested_with_the_rest_of_the_name():
     assert near_miss("ResUnetTrainer_20epochs") == "ResUNetTrainer_20epochs"
-    assert near_miss("nnUNetTrainerCELoss") is None
+    assert near_miss("nnUNetTrainer_mine") is None
+    assert near_miss("SwinTrainer") is None
 
 
 def test_the_name_parser_needs_no_torch():

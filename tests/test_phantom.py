@@ -57,7 +57,7 @@ def test_the_small_size_is_quick_to_work_with_and_as_wide_as_a_trunk():
         grid = draw_grid(SIZES["small"], patient.field, -25.0, patient.z_range, np.random.default_rng(number))
         slices, rows, columns = grid.shape
         assert 36 <= slices <= 64
-        assert 192 <= rows == columns <= 240
+        assert 144 <= rows == columns <= 176
         assert 175 <= slices * grid.spacing_zyx_mm[0] <= 250
         assert 280 <= columns * grid.spacing_zyx_mm[2] <= 360
 

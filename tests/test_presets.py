@@ -45,6 +45,7 @@ def changed(tmp_path, change):
         (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[1, 2]), "must be three positive numbers"),
         (lambda c: c["configurations"]["3d_lowres"].update(spacing_zyx_mm=[1, 0, 1]), "must be three positive"),
         (lambda c: c["configurations"]["3d_lowres"].update(next_stage="4d"), "next_stage names '4d'"),
+        (lambda c: c["configurations"]["3d_lowres"].update(max_stages=2), "max_stages is 2, but deep supervision"),
         (lambda c: c["configurations"]["3d_cascade_fullres"].update(inherits_from="x"), "inherits_from names 'x'"),
     ],
 )
@@ -71,6 +72,8 @@ def test_unknown_presets_and_broken_files_are_refused(tmp_path):
         ({"save_every": 0}, "save_every is 0, but must be a positive int"),
         ({"save_every": True}, "save_every is True"),
         ({"initial_lr": "fast"}, "initial_lr is 'fast', but must be a positive float"),
+        ({"oversample_foreground_percent": 1.5}, "is a share of the batch, from 0 to 1"),
+        ({"mirror_axes": [3]}, r"mirror_axes is \[3\], but must be a list of 0, 1, 2"),
         ({"num_iterations_per_epoch": 2.5}, "must be a positive int"),
     ],
 )

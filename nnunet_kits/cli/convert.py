@@ -3,6 +3,8 @@
 import argparse
 from collections.abc import Mapping
 
+from nnunet_kits.conversion.releases import RELEASES
+
 DESCRIPTION = """
 Convert a KiTS19, KiTS21 or KiTS23 folder into $nnUNet_raw/DatasetNNN_KiTSYYYY. Every file is read whole and checked;
 a bad one stops the conversion with a line that names it. Run the same command again to go on where it stopped.
@@ -14,7 +16,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser = verbs.add_parser("convert", help="a KiTS folder into nnU-Net's raw format", description=DESCRIPTION)
     add = parser.add_argument
     add("source", metavar="FOLDER", help="the kits19, kits21 or kits23 repository, or its data folder")
-    add("--year", required=True, choices=("19", "21", "23"), help="which KiTS it is")
+    add("--year", required=True, choices=tuple(RELEASES), help="which KiTS it is")
     add("-d", "--dataset-id", type=int, metavar="N", help="number of the dataset (default: 64, 135 or 220 by year)")
     add("--name", help="name after DatasetNNN_ (default: KiTS2019, KiTS2021 or KiTS2023)")
     add("--labels", default="classes", choices=("classes", "regions"), help=HELP["labels"])

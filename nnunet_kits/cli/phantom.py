@@ -28,7 +28,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--size",
         choices=("tiny", "small", "full"),
         default="small",
-        help="tiny: 64 x 64 pixels a slice; small: about 230 x 230; full: 512 x 512 (default: small)",
+        help="tiny: 64 x 64 pixels a slice; small: about 160 x 160; full: 512 x 512 (default: small)",
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that work at a time (default: 1)")
     parser.set_defaults(run=run)

@@ -93,11 +93,7 @@ def _trainers(options: argparse.Namespace) -> int:
 
 def _cascade(options: argparse.Namespace) -> int:
     from nnunet_kits.training.drive_cascade import load_cascade, train_cascade
-    from nnunet_kits.training.names import is_ours, parse_trainer_name
 
-    for name in filter(None, (options.trainer, options.previous_trainer)):
-        if is_ours(name):
-            parse_trainer_name(name)
     cascade = load_cascade(options.dataset_id, options.plans, options.trainer, options.previous_trainer, options.device)
     train_cascade(cascade, options.folds, options.dry_run)
     return 0

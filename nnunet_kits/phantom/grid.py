@@ -32,7 +32,7 @@ class Size:
 
 SIZES: dict[str, Size] = {
     "tiny": Size("tiny", matrix=(64,), slice_spacing_mm=(6.0, 7.5), max_slices=40),
-    "small": Size("small", matrix=(192, 208, 216, 224, 240), slice_spacing_mm=(3.0, 3.75, 4.0, 5.0), max_slices=60),
+    "small": Size("small", matrix=(144, 152, 160, 168, 176), slice_spacing_mm=(3.75, 4.0, 5.0), max_slices=56),
     "full": Size("full", matrix=(512,), slice_spacing_mm=(1.5, 2.0, 2.5, 3.0, 5.0), max_slices=170),
 }
 """Size name -> size: ``tiny`` for tests, ``small`` for demos, ``full`` like a scanner's own 512 x 512."""

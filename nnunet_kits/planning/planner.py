@@ -105,15 +105,17 @@ class PresetPlanner(ExperimentPlanner):
         Raises:
             PlanError: the patch is no multiple of the strides.
         """
-        _, strides, kernels, padded, _ = get_pool_and_conv_props(
+        _, strides, kernels, _, _ = get_pool_and_conv_props(
             spacing, patch_size, self.UNet_featuremap_min_edge_length, NO_MORE_POOLINGS_THAN
         )
-        if [int(p) for p in padded] != list(patch_size):
-            raise PlanError(
-                f"preset {self.preset.name}: patch {list(patch_size)} does not fit its strides; "
-                f"the nearest that does is {[int(p) for p in padded]}."
-            )
         stages = min(len(strides), max_stages or len(strides))
+        factors = np.prod(strides[:stages], axis=0)
+        if np.any(np.array(patch_size) % factors):
+            fitting = (np.ceil(np.array(patch_size) / factors) * factors).astype(int).tolist()
+            raise PlanError(
+                f"preset {self.preset.name}: patch {list(patch_size)} is no multiple of its strides "
+                f"{factors.tolist()}; the nearest larger one is {fitting}."
+            )
         return list(patch_size), {
             "n_stages": stages,
             "features_per_stage": [

@@ -74,6 +74,9 @@ def _check_configuration(where: str, given: Mapping[str, Any], all_configuration
         for key in ("spacing_zyx_mm", "patch_size"):
             if len(given[key]) != 3 or any(value <= 0 for value in given[key]):
                 raise PlanError(f"{where}: {key} is {given[key]}, but must be three positive numbers (z, y, x).")
+    stages = given.get("max_stages", 3)
+    if isinstance(stages, bool) or not isinstance(stages, int) or stages < 3:
+        raise PlanError(f"{where}: max_stages is {stages!r}, but deep supervision needs an integer of at least 3.")
     for key in ("inherits_from", "previous_stage", "next_stage"):
         if key in given and given[key] not in all_configurations:
             raise PlanError(

@@ -81,6 +81,12 @@ def picture(image: Image.Image, description: str) -> str:
     return _img("png", buffer.getvalue(), description)
 
 
+def side_by_side(figures: Iterable[str]) -> str:
+    """Figures in a row, three at most; nothing for none."""
+    content = "".join(figures)
+    return f'<div class="row">{content}</div>' if content else ""
+
+
 def picture_file(caption: str, path: Path) -> str:
     """A PNG or JPEG file inside the page, with its caption.
 

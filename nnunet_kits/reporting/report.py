@@ -88,8 +88,8 @@ def write_report(
             f"<header>\n<h1>{page.inline(title)}</h1>\n{page.paragraphs(intro)}\n</header>",
             page.section("What was run", page.facts_table(facts)),
             page.section("Scores and volumes", page.score_table(scores, volumes, names, [c.name for c in shown])),
-            page.section("Training", *(page.picture_file(caption, file) for caption, file in images)),
             _cases(sections, len(ordered), any(case.reference for case in shown), scores is not None),
+            page.section("Training", page.side_by_side(page.picture_file(caption, file) for caption, file in images)),
             page.section("What next", page.bullet_list(next_steps)),
             f"<footer>nnunet_kits {__version__}, {time.strftime('%Y-%m-%d %H:%M')}. "
             "Research software: not a medical device, not for diagnosis or treatment.</footer>",

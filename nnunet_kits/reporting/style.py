@@ -30,6 +30,7 @@ tbody th { font-weight: 400; white-space: nowrap; }
 .swatch { width: 26px; height: 15px; border: 0 solid; print-color-adjust: exact; }
 .outline { border-width: 3px; background: none !important; }
 figure { margin: 8px 0 0; }
+.row { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px; }
 figcaption { color: #55606e; font-size: 13px; }
 img { display: block; max-width: 100%; height: auto; }
 .case { margin: 0 0 30px; break-inside: avoid; }

@@ -50,6 +50,7 @@ class KitsTrainer(nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = self.parts.epochs
         self.save_every = SAVE_EVERY_EPOCHS
+        self.mirror_axes: list[int] | None = None  # None: nnU-Net's own
         settings = training_settings(self.configuration_manager.configuration, configuration)
         self._given_initial_lr = settings.get("initial_lr")
         for name, value in settings.items():
@@ -139,6 +140,13 @@ class KitsTrainer(nnUNetTrainer):
         self.initial_lr = built[0].param_groups[0]["lr"]
         return built
 
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:
+        """Augmentation as nnU-Net configures it, mirrored along the axes that the plans ask for."""
+        rotation, dummy_2d, patch_size, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if self.mirror_axes is not None:
+            axes = self.inference_allowed_mirroring_axes = tuple(self.mirror_axes) or None
+        return rotation, dummy_2d, patch_size, axes
+
     # cascade
 
     def _previous_stage(self) -> cascade.PreviousStage:
@@ -149,10 +157,11 @@ class KitsTrainer(nnUNetTrainer):
         folder = Path(str(nnUNet_results)) / dataset / f"{trainer}__{plans.plans_name}__{previous}"
         configuration = plans.plans["configurations"][self.configuration_name]
         return cascade.PreviousStage(
-            dataset=dataset,
+            dataset_id=int(dataset.removeprefix("Dataset")[:3]),
             plans=plans.plans_name,
             configuration=previous,
             trainer=trainer,
+            next_trainer=type(self).__name__,
             model_folder=folder,
             next_configuration=self.configuration_name,
             preprocessed_folder=Path(self.preprocessed_dataset_folder),

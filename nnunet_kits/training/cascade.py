@@ -23,20 +23,22 @@ class PreviousStage:
     """Where one cascade training finds the stage before it.
 
     Attributes:
-        dataset: dataset name or number, as a user types it.
+        dataset_id: number of the dataset.
         plans: plans name.
         configuration: the low-resolution configuration.
         trainer: its trainer.
+        next_trainer: trainer of the full-resolution stage.
         model_folder: ``nnUNet_results/<dataset>/<trainer>__<plans>__<configuration>``.
         next_configuration: the full-resolution configuration.
         preprocessed_folder: preprocessed data of the full-resolution configuration.
         preprocess_configuration: configuration whose preprocessing makes that data.
     """
 
-    dataset: str
+    dataset_id: int
     plans: str
     configuration: str
     trainer: str
+    next_trainer: str
     model_folder: Path
     next_configuration: str
     preprocessed_folder: Path
@@ -49,7 +51,7 @@ class PreviousStage:
 
     def train_command(self, fold: int | str, flag: str = "") -> str:
         """The stock command that trains (or with ``--val`` only validates) a low-resolution fold."""
-        command = f"nnUNetv2_train {self.dataset} {self.configuration} {fold} -p {self.plans} -tr {self.trainer}"
+        command = f"nnUNetv2_train {self.dataset_id} {self.configuration} {fold} -p {self.plans} -tr {self.trainer}"
         return f"{command} {flag}" if flag else command
 
 
@@ -107,7 +109,7 @@ def explain(stage: PreviousStage, problems: dict[str, str], splits: Sequence[dic
     ]
     if any("preprocessed" in problem for problem in problems.values()):
         lines.append(
-            f"  nnUNetv2_preprocess -d {stage.dataset} -plans_name {stage.plans} -c {stage.preprocess_configuration}"
+            f"  nnUNetv2_preprocess -d {stage.dataset_id} -plans_name {stage.plans} -c {stage.preprocess_configuration}"
         )
     if (stage.model_folder / "fold_all" / checkpoints.FINAL).is_file():
         lines.append(
@@ -121,5 +123,5 @@ def explain(stage: PreviousStage, problems: dict[str, str], splits: Sequence[dic
                 "; the fold is trained, so it only predicts" if finished else ""
             )
             lines.append(f"  {stage.train_command(fold, '--val' if finished else '')}   {note}")
-    lines.append(f"or all of it: nnunet_kits cascade -d {stage.dataset} -p {stage.plans} -tr TRAINER")
+    lines.append(f"or all of it: nnunet_kits cascade -d {stage.dataset_id} -p {stage.plans} -tr {stage.next_trainer}")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill: written atomically, verified by checksum, the last two kept."""
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -35,4 +36,4 @@ def keep_previous(path: Path) -> None:
     try:
         os.link(path, previous)
     except OSError:  # a file system without hard links
-        os.replace(path, previous)
+        shutil.copyfile(path, previous)

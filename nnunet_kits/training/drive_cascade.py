@@ -16,6 +16,7 @@ from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.training import checkpoints
 from nnunet_kits.training.cascade import PreviousStage, explain, unusable_predictions
+from nnunet_kits.training.names import is_ours, parse_trainer_name
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def load_cascade(
         device: where to train.
 
     Raises:
-        TrainingError: no such plans, no cascade in them, no splits, or a configuration not preprocessed.
+        TrainingError: no such plans, no cascade in them, no splits, a configuration not preprocessed, or trainers
+            that do not go together.
+        TrainerNameError: one of our trainers is misspelt.
     """
     folder = find_dataset(nnunet_folder("nnUNet_preprocessed"), dataset_id)
     plans_file = folder / f"{plans_name}.json" if folder else None
@@ -81,20 +84,37 @@ def load_cascade(
                 f"{folder.name}: {configuration} of {plans_name} is not preprocessed. "
                 f"Run: nnUNetv2_preprocess -d {dataset_id} -plans_name {plans_name} -c {low} {full}"
             )
-    if previous_trainer and "_after_" not in trainer and previous_trainer != trainer:
-        trainer = f"{trainer}_after_{previous_trainer}"
-    low_trainer = trainer.partition("_after_")[2] or trainer
+    trainer, low_trainer = _trainers(trainer, previous_trainer)
     stage = PreviousStage(
-        dataset=str(dataset_id),
+        dataset_id=dataset_id,
         plans=plans_name,
         configuration=low,
         trainer=low_trainer,
+        next_trainer=trainer,
         model_folder=nnunet_folder("nnUNet_results") / folder.name / f"{low_trainer}__{plans_name}__{low}",
         next_configuration=name,
         preprocessed_folder=folder / configurations[full]["data_identifier"],
         preprocess_configuration=full,
     )
     return Cascade(dataset_id, folder.name, plans_name, trainer, stage, _splits(folder), device)
+
+
+def _trainers(trainer: str, previous: str | None) -> tuple[str, str]:
+    """Names of the full- and the low-resolution trainer; the first says which the second is where they differ."""
+    named = trainer.partition("_after_")[2]
+    if previous and named and previous != named:
+        raise TrainingError(f"{trainer} follows {named}, but --previous-trainer says {previous}. Give one of the two.")
+    if previous and not named and previous != trainer:
+        if not is_ours(trainer):
+            raise TrainingError(
+                f"{trainer} is not one of ours, and nnU-Net's own trainers read the predictions of the same trainer "
+                "only. Leave --previous-trainer out, or train the full resolution with one of: nnunet_kits trainers."
+            )
+        trainer = f"{trainer}_after_{previous}"
+    for name in (trainer, previous):
+        if name and is_ours(name):
+            parse_trainer_name(name)
+    return trainer, trainer.partition("_after_")[2] or trainer
 
 
 def _splits(folder: Path) -> list[dict[str, list[str]]]:

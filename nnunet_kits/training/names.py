@@ -59,6 +59,8 @@ def is_ours(name: str) -> bool:
 
 def near_miss(name: str) -> str | None:
     """One of our trainers that ``name``, which is not ours, may have meant; None where none is close."""
+    if name.startswith("nnUNetTrainer"):
+        return None  # nnU-Net's own, or somebody's who named theirs after it
     head, _, rest = name.partition("_")
     close = difflib.get_close_matches(head, [f"{network}Trainer" for network in NETWORKS], 1, 0.8)
     return "_".join([close[0], rest] if rest else close) if close else None
@@ -70,6 +72,8 @@ def parse_trainer_name(name: str) -> TrainerName:
     Raises:
         TrainerNameError: an unknown, repeated or misplaced part; the message lists what is known.
     """
+    if "__" in name:
+        raise TrainerNameError(f"{name}: '__' separates the parts of a results folder, so no name may hold it.")
     own, _, previous = name.partition("_after_")
     head, *parts = own.split("_")
     network = head.removesuffix("Trainer")
@@ -85,6 +89,9 @@ def parse_trainer_name(name: str) -> TrainerName:
         values[field] = value
     if name.endswith("_after_") or (previous and not re.fullmatch(r"\w+", previous)):
         raise TrainerNameError(f"{name}: '_after_' must be followed by a trainer's name. Names are {GRAMMAR}.")
+    if previous and is_ours(previous):
+        parse_trainer_name(previous)
+    previous = "" if previous == own else previous
     parsed = TrainerName(network, **values, previous_trainer=previous or None)  # type: ignore[arg-type]
     if str(parsed) != name:
         raise TrainerNameError(f"{name}: write it {parsed} (results are filed under the name). Names are {GRAMMAR}.")

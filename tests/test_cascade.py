@@ -1,0 +1,177 @@
+import json
+import zipfile
+
+import blosc2
+import numpy as np
+import pytest
+from small_plans import cascade_plans
+
+from nnunet_kits.errors import TrainerNameError, TrainingError
+from nnunet_kits.training import checkpoints
+from nnunet_kits.training.cascade import PreviousStage, explain, unusable_predictions
+from nnunet_kits.training.drive_cascade import load_cascade, steps_left, train_cascade
+
+SPLITS = [{"train": ["c", "d"], "val": ["a", "b"]}, {"train": ["a", "b"], "val": ["c", "d"]}]
+DATASET = "Dataset220_KiTS2023"
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Full-resolution data of four cases, and no predictions yet."""
+    found = PreviousStage(
+        dataset_id=220,
+        plans="SmallPlans",
+        configuration="3d_lowres",
+        trainer="ResUNetTrainer",
+        next_trainer="ResUNetTrainer",
+        model_folder=tmp_path / "model",
+        next_configuration="3d_cascade_fullres",
+        preprocessed_folder=tmp_path / "data",
+        preprocess_configuration="3d_fullres",
+    )
+    found.predictions.mkdir(parents=True)
+    found.preprocessed_folder.mkdir()
+    for case in "abcd":
+        blosc2.asarray(np.zeros((1, 4, 5, 6), np.float32), urlpath=str(found.preprocessed_folder / f"{case}.b2nd"))
+    return found
+
+
+def predict(stage, case, shape=(4, 5, 6)):
+    file = stage.predictions / f"{case}.b2nd"
+    blosc2.asarray(np.zeros(shape, np.uint8), urlpath=str(file))
+    return file
+
+
+def finish(folder):
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / checkpoints.FINAL, "w") as archive:
+        archive.writestr("data.pkl", "weights")
+
+
+def test_every_way_a_prediction_can_be_unusable_is_told_apart(stage):
+    predict(stage, "a")
+    damaged = predict(stage, "b")
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    predict(stage, "c", (4, 5, 7))
+    assert unusable_predictions(stage, "abcde") == {
+        "b": "its low-resolution prediction is damaged",
+        "c": "its low-resolution prediction is (4, 5, 7), but its full-resolution data (4, 5, 6) voxels",
+        "d": "it has no low-resolution prediction",
+        "e": "its full-resolution data is not preprocessed",
+    }
+
+
+def test_nnunets_older_numpy_files_are_read_too(stage):
+    for case in "ab":
+        (stage.preprocessed_folder / f"{case}.b2nd").unlink()
+        np.savez_compressed(stage.preprocessed_folder / f"{case}.npz", data=np.zeros((1, 2, 3, 4)), seg=np.zeros(1))
+    np.savez_compressed(stage.predictions / "a.npz", seg=np.zeros((1, 2, 3, 4)))
+    assert unusable_predictions(stage, "ab") == {"b": "it has no low-resolution prediction"}
+
+
+def test_the_message_names_the_commands_for_trained_untrained_and_unpreprocessed(stage):
+    finish(stage.model_folder / "fold_0")
+    text = explain(stage, unusable_predictions(stage, "acx"), SPLITS)
+    assert "for every case, but 3 have none that can be used (a: it has no low-resolution prediction; c: it" in text
+    assert "\n  nnUNetv2_preprocess -d 220 -plans_name SmallPlans -c 3d_fullres\n" in text
+    assert "\n  nnUNetv2_train 220 3d_lowres 0 -p SmallPlans -tr ResUNetTrainer --val   # 1 of the missing" in text
+    assert "\n  nnUNetv2_train 220 3d_lowres 1 -p SmallPlans -tr ResUNetTrainer   # 1 of the missing" in text
+    assert text.endswith("nnunet_kits cascade -d 220 -p SmallPlans -tr ResUNetTrainer")
+
+
+def test_a_long_list_of_cases_is_counted(stage):
+    problems = {f"case_{i:05d}": "it has no low-resolution prediction" for i in range(20)}
+    text = explain(stage, problems, [])
+    assert "but 20 have none" in text
+    assert "case_00007" in text
+    assert "case_00008" not in text
+    assert "; and 12 more)" in text
+
+
+@pytest.fixture
+def planned(nnunet):
+    """A preprocessed dataset of four cases with a cascade in its plans."""
+    folder = nnunet / "nnUNet_preprocessed" / DATASET
+    full = folder / "SmallPlans_3d_fullres"
+    (folder / "SmallPlans_3d_lowres").mkdir(parents=True)
+    full.mkdir()
+    (folder / "SmallPlans.json").write_text(json.dumps(cascade_plans()))
+    (folder / "splits_final.json").write_text(json.dumps(SPLITS))
+    for case in "abcd":
+        blosc2.asarray(np.zeros((1, 4, 5, 6), np.float32), urlpath=str(full / f"{case}.b2nd"))
+    return nnunet
+
+
+def words(commands):
+    return [" ".join(c[1:4] + c[c.index("-device") + 2 :]) for c in commands]
+
+
+def test_the_steps_left_follow_what_is_on_disk(planned):
+    cascade = load_cascade(220, "SmallPlans", "ResUNetTrainer", device="cpu")
+    low, full = "220 3d_lowres", "220 3d_cascade_fullres"
+    assert words(steps_left(cascade, [0])) == [f"{low} 0", f"{low} 1", f"{full} 0"]
+    cascade.stage.predictions.mkdir(parents=True)
+    finish(cascade.stage.model_folder / "fold_0")
+    (cascade.stage.model_folder / "fold_1").mkdir()
+    (cascade.stage.model_folder / "fold_1" / checkpoints.LATEST).touch()
+    predict(cascade.stage, "a")
+    assert words(steps_left(cascade, [1])) == [f"{low} 0 --val", f"{low} 1 --c", f"{full} 1"]
+    predict(cascade.stage, "b")
+    assert words(steps_left(cascade, [1])) == [f"{low} 1 --c", f"{full} 1"]
+    results = planned / "nnUNet_results" / DATASET / "ResUNetTrainer__SmallPlans__3d_cascade_fullres"
+    finish(results / "fold_1")
+    assert words(steps_left(cascade, [1])) == [f"{low} 1 --c", f"{full} 1 --val"]
+    (results / "fold_1" / "validation").mkdir()
+    (results / "fold_1" / "validation" / "summary.json").touch()
+    assert words(steps_left(cascade, [1])) == [f"{low} 1 --c"]
+
+
+def test_stages_of_different_trainers_are_named_after_each_other(planned):
+    cascade = load_cascade(220, "SmallPlans", "ResUNetTrainer", "nnUNetTrainer", device="cpu")
+    commands = steps_left(cascade, [0])
+    assert [c[c.index("-tr") + 1] for c in commands] == [
+        "nnUNetTrainer",
+        "nnUNetTrainer",
+        "ResUNetTrainer_after_nnUNetTrainer",
+    ]
+    same = load_cascade(220, "SmallPlans", "ResUNetTrainer_after_nnUNetTrainer", device="cpu")
+    assert same == cascade
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((221, "SmallPlans", "ResUNetTrainer"), TrainingError, "dataset 221 has no plans SmallPlans in .* Run: nnunet"),
+        ((220, "NoPlans", "ResUNetTrainer"), TrainingError, "dataset 220 has no plans NoPlans"),
+        ((220, "SmallPlans", "nnUNetTrainer", "ResUNetTrainer"), TrainingError, "nnUNetTrainer is not one of ours"),
+        ((220, "SmallPlans", "ResUNetTrainer_after_A", "B"), TrainingError, "follows A, but --previous-trainer says B"),
+        ((220, "SmallPlans", "ResUNetTrainer_Focalish"), TrainerNameError, "no part of a trainer's name"),
+        ((220, "SmallPlans", "ResUNetTrainer", "PlainUNetTrainer_Adam"), TrainerNameError, "no part of a trainer's"),
+    ],
+)
+def test_a_cascade_that_cannot_be_trained_is_refused(planned, arguments, error, message):
+    with pytest.raises(error, match=message):
+        load_cascade(*arguments)
+
+
+def test_missing_splits_data_cascade_and_folds_are_refused(planned):
+    folder = planned / "nnUNet_preprocessed" / DATASET
+    cascade = load_cascade(220, "SmallPlans", "ResUNetTrainer")
+    with pytest.raises(TrainingError, match=r"folds \[7\] do not exist: splits_final.json has 0 to 1"):
+        train_cascade(cascade, [7])
+    (folder / "splits_final.json").unlink()
+    with pytest.raises(TrainingError, match=r"splits_final.json is missing"):
+        load_cascade(220, "SmallPlans", "ResUNetTrainer")
+    (folder / "SmallPlans_3d_lowres").rmdir()
+    with pytest.raises(TrainingError, match=r"3d_lowres of SmallPlans is not preprocessed. Run: nnUNetv2_preprocess"):
+        load_cascade(220, "SmallPlans", "ResUNetTrainer")
+    content = cascade_plans()
+    del content["configurations"]["3d_cascade_fullres"]
+    (folder / "SmallPlans.json").write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match="no configuration has a previous_stage"):
+        load_cascade(220, "SmallPlans", "ResUNetTrainer")
+
+
+def test_a_failing_command_stops_the_driver_with_its_name(planned):
+    with pytest.raises(TrainingError, match=r"'nnUNetv2_train 220 3d_lowres 0 .*' failed with exit status"):
+        train_cascade(load_cascade(220, "SmallPlans", "ResUNetTrainer_after_NoSuchTrainer", device="cpu"))
