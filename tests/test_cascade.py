@@ -1,4 +1,5 @@
 import json
+import os
 import zipfile
 
 import blosc2
@@ -172,6 +173,11 @@ def test_missing_splits_data_cascade_and_folds_are_refused(planned):
         load_cascade(220, "SmallPlans", "ResUNetTrainer")
 
 
-def test_a_failing_command_stops_the_driver_with_its_name(planned):
-    with pytest.raises(TrainingError, match=r"'nnUNetv2_train 220 3d_lowres 0 .*' failed with exit status"):
-        train_cascade(load_cascade(220, "SmallPlans", "ResUNetTrainer_after_NoSuchTrainer", device="cpu"))
+def test_a_failing_command_stops_the_driver_with_its_name(planned, tmp_path, monkeypatch):
+    program = tmp_path / "nnUNetv2_train"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    message = r"'nnUNetv2_train 220 3d_lowres 0 -p SmallPlans .*' failed with exit status 3; its own error stands above"
+    with pytest.raises(TrainingError, match=message):
+        train_cascade(load_cascade(220, "SmallPlans", "ResUNetTrainer", device="cpu"))

@@ -77,13 +77,13 @@ def test_the_name_parser_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-@pytest.mark.parametrize("name", [*NAMED_TRAINERS, "ResUNetTrainer_AdamWCosine_3epochs_after_nnUNetTrainer"])
-def test_a_trainer_class_is_one_object_and_pickles_into_a_fresh_process(name):
+def test_trainer_classes_are_one_object_each_and_pickle_into_a_fresh_process():
     from nnunet_kits.training import trainers
 
-    found = getattr(trainers, name)
-    assert found is trainers.trainer_class(name)
-    assert found.__name__ == name
-    code = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()).__name__)"
+    names = [*NAMED_TRAINERS, "ResUNetTrainer_AdamWCosine_3epochs_after_nnUNetTrainer"]
+    found = [getattr(trainers, name) for name in names]
+    assert [c.__name__ for c in found] == names
+    assert all(c is trainers.trainer_class(name) for c, name in zip(found, names, strict=True))
+    code = "import pickle, sys; print(*(c.__name__ for c in pickle.loads(sys.stdin.buffer.read())))"
     result = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(found), capture_output=True)
-    assert result.stdout.decode().strip() == name, result.stderr.decode()
+    assert result.stdout.decode().split() == names, result.stderr.decode()

@@ -8,12 +8,12 @@ from nnunet_kits.errors import TrainingError
 KEY = "kits_training"
 
 SETTINGS: dict[str, type] = {
-    "mirror_axes": list,
     "num_iterations_per_epoch": int,
     "num_val_iterations_per_epoch": int,
     "initial_lr": float,
     "oversample_foreground_percent": float,
     "save_every": int,
+    "mirror_axes": list,
 }
 """Name of a setting, which is the attribute of our trainer that it sets -> its type. Numbers must be positive.
 
