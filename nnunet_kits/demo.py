@@ -36,6 +36,7 @@ class Form:
         name: ``whole`` or ``quick``.
         cases: phantoms to train on.
         test_cases: phantoms to predict, unseen by the training.
+        size: size of the phantoms.
         plans: preset.
         trainer: trainer of both stages.
     """
@@ -43,12 +44,13 @@ class Form:
     name: str
     cases: int
     test_cases: int
+    size: str
     plans: str
     trainer: str
 
 
-WHOLE = Form("whole", 14, 3, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_7epochs")
-QUICK = Form("quick", 6, 2, "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_2epochs")
+WHOLE = Form("whole", 14, 3, "small", "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_7epochs")
+QUICK = Form("quick", 4, 2, "tiny", "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_1epochs")
 
 
 class Progress:
@@ -164,7 +166,7 @@ def _prepare(out: Path, form: Form, progress: Progress, device: str) -> None:
         "make phantoms",
         [
             ["nnunet_kits", "phantom", phantoms, "--year", "23", "--cases", str(form.cases)]
-            + ["--test-cases", str(form.test_cases), "--keep-test-labels", labels, "--jobs", "2"]
+            + ["--test-cases", str(form.test_cases), "--keep-test-labels", labels, "--size", form.size, "--jobs", "2"]
         ],
     )
     progress.run(

@@ -36,6 +36,13 @@ def test_the_newest_good_checkpoint_is_chosen(tmp_path):
     assert checkpoints.newest_readable(tmp_path, besides=latest) is None
 
 
+def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
+    save(tmp_path / checkpoints.LATEST, 1)
+    (tmp_path / "checkpoint_latest.pth.part").write_bytes(b"half")
+    checkpoints.remove_unfinished(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [checkpoints.LATEST]
+
+
 def test_only_the_latest_checkpoint_is_kept_as_previous_and_stays_in_place(tmp_path):
     latest = save(tmp_path / checkpoints.LATEST, 1)
     checkpoints.keep_previous(save(tmp_path / checkpoints.BEST, 5))

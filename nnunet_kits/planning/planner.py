@@ -4,7 +4,8 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,22 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
     plans_file = folder / f"{preset.name}.json"
     before = json.loads(plans_file.read_text())["configurations"] if plans_file.is_file() else {}
     planner = functools.partial(PresetPlanner, preset=preset)
-    plans, _ = plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
+    with _some_augmentation_processes():
+        plans, _ = plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
     return plans_file, _stale(folder, before, plans["configurations"])
+
+
+@contextmanager
+def _some_augmentation_processes() -> Iterator[None]:
+    """nnU-Net's planner takes as many threads as nnUNet_n_proc_DA says, and stops when a user's setting is 0."""
+    given = os.environ.get("nnUNet_n_proc_DA")
+    if given == "0":
+        os.environ["nnUNet_n_proc_DA"] = "1"
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["nnUNet_n_proc_DA"] = given
 
 
 def _check_splits(raw: Path, preprocessed: Path) -> None:

@@ -187,6 +187,8 @@ class KitsTrainer(nnUNetTrainer):
         """Check the cascade's input, then start as nnU-Net does."""
         training, validation = self.do_split()
         self._require_previous_stage({*training, *validation})
+        if self.local_rank == 0:
+            checkpoints.remove_unfinished(Path(self.output_folder))
         super().on_train_start()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
@@ -201,7 +203,7 @@ class KitsTrainer(nnUNetTrainer):
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)
             return
-        temporary = f"{filename}.{os.getpid()}.part"
+        temporary = f"{filename}{checkpoints.UNFINISHED}"
         try:
             super().save_checkpoint(temporary)
             checkpoints.keep_previous(Path(filename))

@@ -9,6 +9,8 @@ LATEST = "checkpoint_latest.pth"
 PREVIOUS = "checkpoint_previous.pth"
 BEST = "checkpoint_best.pth"
 FINAL = "checkpoint_final.pth"
+UNFINISHED = ".part"
+"""Suffix of a checkpoint while it is written."""
 
 
 def is_readable(path: Path) -> bool:
@@ -25,6 +27,12 @@ def newest_readable(folder: Path, besides: Path) -> Path | None:
     others = [folder / name for name in (FINAL, LATEST, PREVIOUS, BEST) if folder / name != besides]
     present = sorted((p for p in others if p.is_file()), key=lambda p: p.stat().st_mtime_ns, reverse=True)
     return next((p for p in present if is_readable(p)), None)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed training had begun to write."""
+    for path in folder.glob(f"checkpoint_*{UNFINISHED}"):
+        path.unlink()
 
 
 def keep_previous(path: Path) -> None:

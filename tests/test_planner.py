@@ -1,0 +1,130 @@
+"""Plans written by nnU-Net's planner from a preset, on a dataset that consists of its fingerprint alone."""
+
+import json
+
+import pytest
+from small_plans import dataset_json
+
+from nnunet_kits.errors import PlanError
+from nnunet_kits.planning.planner import plan_dataset
+from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names
+
+DATASET = "Dataset220_KiTS2023"
+
+
+@pytest.fixture
+def converted(nnunet):
+    """Raw folder and fingerprint of a dataset whose cases are all 200 x 512 x 512 of 2.5 x 0.8 x 0.8 mm."""
+    raw, preprocessed = (nnunet / name / DATASET for name in ("nnUNet_raw", "nnUNet_preprocessed"))
+    for folder in (raw / "imagesTr", raw / "labelsTr", preprocessed):
+        folder.mkdir(parents=True)
+    (raw / "imagesTr" / "case_00000_0000.nii.gz").touch()
+    (raw / "labelsTr" / "case_00000.nii.gz").touch()
+    reader = {"overwrite_image_reader_writer": "NibabelIOWithReorient"}
+    (raw / "dataset.json").write_text(json.dumps({**dataset_json(), **reader, "numTraining": 489}))
+    (raw / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
+    fingerprint = {
+        "spacings": [[2.5, 0.8, 0.8]] * 3,
+        "shapes_after_crop": [[200, 512, 512]] * 3,
+        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0, "std": 75.0}},
+        "median_relative_size_after_cropping": 1.0,
+    }
+    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    return nnunet
+
+
+def read(plans_file):
+    return json.loads(plans_file.read_text())["configurations"]
+
+
+def test_the_cascade_preset_becomes_plans_that_nnunet_reads_and_builds(converted):
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans_file, stale = plan_dataset(220, load_preset("KiTSCascadePlans"))
+    assert plans_file == converted / "nnUNet_preprocessed" / DATASET / "KiTSCascadePlans.json"
+    assert stale == []
+    manager = PlansManager(str(plans_file))
+    low, full, cascade = (manager.get_configuration(c) for c in ("3d_lowres", "3d_fullres", "3d_cascade_fullres"))
+    assert (low.spacing, full.spacing) == ([1.99] * 3, [0.78] * 3)
+    assert low.patch_size == full.patch_size == cascade.patch_size == [128, 128, 128]
+    assert low.next_stage_names == ["3d_cascade_fullres"]
+    assert cascade.previous_stage_name == "3d_lowres"
+    assert cascade.data_identifier == full.data_identifier == "KiTSCascadePlans_3d_fullres"
+    assert low.data_identifier == "KiTSCascadePlans_3d_lowres"
+    assert (low.batch_dice, full.batch_dice) == (False, True)
+    arguments = full.network_arch_init_kwargs
+    assert arguments["features_per_stage"] == [30, 60, 120, 240, 320, 320]
+    assert arguments["strides"] == [[1, 1, 1]] + [[2, 2, 2]] * 5
+    assert manager.transpose_forward == [0, 1, 2]
+    assert low.configuration["median_image_size_in_voxels"] == [251, 206, 206]
+
+
+def test_dataset_json_and_splits_are_put_beside_the_plans(converted):
+    plans_file, _ = plan_dataset(220, load_preset("KiTSDemoPlans"))
+    for name in ("dataset.json", "splits_final.json"):
+        assert (plans_file.parent / name).read_text() == (converted / "nnUNet_raw" / DATASET / name).read_text()
+    assert not list(plans_file.parent.glob("*.part"))
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_strides_of_every_preset_divide_its_patches(converted, name):
+    for configuration in read(plan_dataset(220, load_preset(name))[0]).values():
+        if "patch_size" in configuration:
+            strides = configuration["architecture"]["arch_kwargs"]["strides"]
+            for axis, length in enumerate(configuration["patch_size"]):
+                factor = 1
+                for stride in strides:
+                    factor *= stride[axis]
+                assert length % factor == 0
+
+
+def test_a_memory_budget_lets_nnunet_size_the_patch_at_the_presets_spacing(converted):
+    small, _ = plan_dataset(220, load_preset("KiTSCascadePlans"), gpu_memory_gb=4)
+    four = read(small)["3d_fullres"]
+    sixteen = read(plan_dataset(220, load_preset("KiTSCascadePlans"), gpu_memory_gb=16)[0])["3d_fullres"]
+
+    def voxels(configuration):
+        z, y, x = configuration["patch_size"]
+        return z * y * x * configuration["batch_size"]
+
+    assert four["spacing"] == sixteen["spacing"] == [0.78] * 3
+    assert voxels(four) < 128**3 * 2 < voxels(sixteen)
+
+
+def test_plans_are_written_afresh_and_stale_arrays_are_named(converted, tmp_path):
+    plans_file, _ = plan_dataset(220, load_preset("KiTSCascadePlans"))
+    content = json.loads(plans_file.read_text())
+    content["configurations"]["mine"] = {}
+    plans_file.write_text(json.dumps(content))
+    (plans_file.parent / "KiTSCascadePlans_3d_lowres").mkdir()
+    assert plan_dataset(220, load_preset("KiTSCascadePlans"))[1] == []
+    changed = json.loads((PRESETS_FOLDER / "KiTSCascadePlans.json").read_text())
+    changed["configurations"]["3d_lowres"]["spacing_zyx_mm"] = [2.5, 2.5, 2.5]
+    (tmp_path / "KiTSCascadePlans.json").write_text(json.dumps(changed))
+    again, stale = plan_dataset(220, load_preset(str(tmp_path / "KiTSCascadePlans.json")))
+    assert stale == ["3d_lowres"]
+    assert list(read(again)) == ["3d_lowres", "3d_fullres", "3d_cascade_fullres"]
+
+
+def test_planning_does_not_mind_a_setting_that_stops_nnunets_planner(converted, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    assert plan_dataset(220, load_preset("KiTSDemoPlans"))[0].is_file()
+
+
+def test_a_patch_that_its_strides_do_not_divide_is_refused_with_one_that_they_do(converted, tmp_path):
+    changed = json.loads((PRESETS_FOLDER / "KiTSCascadePlans.json").read_text())
+    changed["configurations"]["3d_lowres"]["patch_size"] = [128, 130, 128]
+    (tmp_path / "OddPlans.json").write_text(json.dumps(changed))
+    with pytest.raises(PlanError, match=r"patch \[128, 130, 128\] is no multiple of its strides \[32, 32, 32\]; the"):
+        plan_dataset(220, load_preset(str(tmp_path / "OddPlans.json")))
+
+
+def test_a_missing_dataset_and_contradicting_splits_are_refused(converted):
+    with pytest.raises(PlanError, match="there is no complete dataset 221 .* Convert one first: nnunet_kits convert"):
+        plan_dataset(221, load_preset("KiTSDemoPlans"))
+    (converted / "nnUNet_preprocessed" / DATASET / "splits_final.json").write_text("[]")
+    with pytest.raises(PlanError, match=r"splits_final.json differs from .*: the dataset was converted again"):
+        plan_dataset(220, load_preset("KiTSDemoPlans"))
+    (converted / "nnUNet_raw" / DATASET / "dataset.json").unlink()
+    with pytest.raises(PlanError, match=r"Dataset220_KiTS2023 has no dataset.json"):
+        plan_dataset(220, load_preset("KiTSDemoPlans"))
