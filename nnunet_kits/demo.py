@@ -149,7 +149,7 @@ def _set_environment(out: Path, device: str) -> None:
     settings = {name: str(out / name) for name in FOLDER_VARIABLES}
     settings[TRAINER_VARIABLE] = str(SHIM_FOLDER)
     if device == "cpu":
-        settings |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F", "OMP_WAIT_POLICY": "PASSIVE"}
+        settings |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F"}
     for name, value in settings.items():
         if name in FOLDER_VARIABLES:
             Path(value).mkdir(exist_ok=True)

@@ -5,7 +5,6 @@ import os
 # Before anything imports nnU-Net, which reads the first of these once.
 os.environ["nnUNet_def_n_proc"] = "1"
 os.environ["nnUNet_compile"] = "F"
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 from pathlib import Path

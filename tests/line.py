@@ -27,7 +27,7 @@ class World:
         folders = {name: str(self.root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
         for folder in folders.values():
             Path(folder).mkdir(parents=True, exist_ok=True)
-        settings = {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F", "OMP_WAIT_POLICY": "PASSIVE"}
+        settings = {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F"}
         cleaned = {k: v for k, v in os.environ.items() if not k.startswith("nnUNet")}
         return {**cleaned, **folders, **settings, "nnUNet_extTrainer": str(SHIM_FOLDER), **self.extra}
 
