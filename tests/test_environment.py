@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,9 @@ def evaluated(command, variables=None):
     show = f"{sys.executable} -c 'import os; print(ascii([os.environ.get(n) for n in"
     show += ' ("nnUNet_raw", "nnUNet_extTrainer")]))' + "'"
     env = {**os.environ, "KITS": f"{sys.executable} -m nnunet_kits.cli.main", **(variables or {})}
+    elsewhere = tempfile.gettempdir()  # in a checkout, python -m would find that and not the installed package
     done = subprocess.run(
-        [*command[:-1], f"{command[-1]}\n{show}"], env=env, capture_output=True, text=True, check=True
+        [*command[:-1], f"{command[-1]}\n{show}"], env=env, cwd=elsewhere, capture_output=True, text=True, check=True
     )
     return ast.literal_eval(done.stdout)
 
