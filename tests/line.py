@@ -78,7 +78,7 @@ class World:
             *("-p", PLANS, "-tr", TRAINER, "-f", *folds, *QUICK, *more),
         )
 
-    def shorten(self, plans: str = PLANS, **settings: float) -> None:
+    def shorten(self, plans: str = PLANS, **settings: object) -> None:
         """Few iterations an epoch, by the plans' own settings for our trainers."""
         file = self.preprocessed / f"{plans}.json"
         content = json.loads(file.read_text())

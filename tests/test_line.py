@@ -11,7 +11,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from line import PLANS, QUICK, TRAINER, World
+from line import PLANS, TRAINER, World
 
 pytestmark = pytest.mark.slow
 CASCADE = "3d_cascade_fullres"
@@ -130,7 +130,8 @@ def test_predicting_from_the_model_folder_gives_the_same(predicted):
     again = predicted.root / "again"
     predicted.run(
         *("nnUNetv2_predict_from_modelfolder", "-i", predicted.raw / "imagesTs", "-o", again),
-        *("-m", predicted.model(CASCADE), "-f", 0, "-prev_stage_predictions", predicted.root / "low", *QUICK),
+        *("-m", predicted.model(CASCADE), "-f", 0, "-prev_stage_predictions", predicted.root / "low"),
+        *("-device", "cpu", "-npp", 1, "-nps", 1, "--disable_tta", "--disable_progress_bar"),
     )
     for file in again.glob("*.nii.gz"):
         assert np.array_equal(nib.load(file).dataobj, nib.load(predicted.root / "full" / file.name).dataobj)
@@ -195,6 +196,6 @@ def test_stock_plans_and_stock_preprocessing_train_our_trainer_too(prepared):
         *("nnUNetv2_plan_and_preprocess", "-d", 220, "-c", "3d_fullres", "-np", 2, "-npfp", 2),
         "--verify_dataset_integrity",
     )
-    prepared.shorten("nnUNetPlans")
+    prepared.shorten("nnUNetPlans", mirror_axes=[])
     output = prepared.train("3d_fullres", 0, trainer="PreActResUNetTrainer_1epochs", plans="nnUNetPlans")
     assert "Mean Validation Dice" in output
