@@ -27,3 +27,19 @@ class TrainingError(KitsError):
 
 class EnvironmentVariableError(KitsError):
     """A missing or wrong nnU-Net environment variable."""
+
+
+class InferenceError(KitsError):
+    """A prediction that cannot start or go on."""
+
+
+class ResamplingError(KitsError):
+    """A volume, shape or order that cannot be resampled."""
+
+
+class PreprocessingError(KitsError):
+    """A dataset or case that cannot be preprocessed."""
+
+
+class EvaluationError(KitsError):
+    """Predictions that cannot be scored against their references."""

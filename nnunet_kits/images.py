@@ -129,6 +129,79 @@ def read_integers(path: Path, dtype: DTypeLike) -> Volume | None:
     return Volume(voxels.reshape(grid.shape, order="F"), grid.affine, grid.spacing_mm) if lossless else None
 
 
+@dataclass(frozen=True)
+class Planes:
+    """The planes of a label map that hold anything, out of a file that was read and checked in full.
+
+    Attributes:
+        array: shape (first axis, second axis, kept planes) of the file, uint8, every plane from the first to the last
+            that holds a voxel above 0; no planes where the file is empty.
+        start: index of the first kept plane along the file's third axis.
+        grid: of the whole file.
+    """
+
+    array: NDArray[np.uint8]
+    start: int
+    grid: Grid
+
+
+def read_label_planes(path: Path) -> Planes:
+    """Read a label map, keeping only the planes along its slowest axis that hold foreground.
+
+    The whole file is decompressed and its checksum verified, but the background is never in memory.
+
+    Raises:
+        ImageError: as :func:`read_volume`, or a value that is no label from 0 to 255.
+    """
+    kept: list[NDArray[np.uint8]] = []
+    start, empty_since = 0, 0
+    with _decompressed(path) as stream, np.errstate(invalid="ignore"):
+        grid, scaling = _read_header(path, stream)
+        plane = grid.shape[0] * grid.shape[1]
+        for index, stored in _planes(path, stream, grid):
+            values = stored if scaling is None else apply_read_scaling(stored, *scaling)
+            labels = values.astype(np.uint8, copy=False)
+            if values.dtype != np.uint8 and not np.array_equal(labels, values):
+                raise ImageError(f"{path}: holds {_first_foreign(values)}, but labels are integers from 0 to 255.")
+            blocks = labels.reshape(-1, plane)
+            if not labels.max():
+                empty_since += len(blocks)
+                continue
+            hit = np.flatnonzero(blocks.max(axis=1))
+            if kept:
+                kept.append(np.zeros((empty_since, plane), np.uint8))
+            else:
+                start, blocks, hit = index + int(hit[0]), blocks[hit[0] :], hit - hit[0]
+            kept.append(blocks[: hit[-1] + 1].copy())
+            empty_since = len(blocks) - 1 - int(hit[-1])
+    joined = np.concatenate(kept) if kept else np.empty((0, plane), np.uint8)
+    return Planes(joined.reshape(len(joined), grid.shape[1], grid.shape[0]).T, start, grid)
+
+
+def _first_foreign(values: NDArray[np.generic]) -> str:
+    """One of the values that are no labels."""
+    with np.errstate(invalid="ignore"):
+        return str(values[values != values.astype(np.uint8)][0])
+
+
+def _planes(path: Path, stream: BufferedIOBase, grid: Grid) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """Index of the first plane and stored values of consecutive runs of whole planes; then the rest of the file."""
+    plane, count = grid.shape[0] * grid.shape[1], grid.shape[2]
+    size = plane * grid.dtype.itemsize
+    step = max(1, PIECE_BYTES // size)
+    for index in range(0, count, step):
+        wanted = min(step, count - index) * size
+        raw = stream.read(wanted)
+        if len(raw) < wanted:
+            raise ImageError(
+                f"{path}: {index * size + len(raw)} bytes of voxels, but {grid.shape} of {grid.dtype} need "
+                f"{count * size}. The file is incomplete: download it again."
+            )
+        yield index, np.frombuffer(raw, grid.dtype)
+    while stream.read(PIECE_BYTES):
+        pass
+
+
 def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], compression: int = 2) -> None:
     """Write a volume as NIfTI-1 under a temporary name, then rename it to ``path``.
 

@@ -30,6 +30,16 @@ REGION_LABEL: dict[str, Label] = {
 }
 """Hierarchical evaluation class -> the label that a voxel keeps when this is the smallest class it belongs to."""
 
+TOLERANCES_MM: dict[str, dict[str, float]] = {
+    "19": {},
+    "21": {"kidney_and_mass": 2.1780822681004897, "mass": 1.3929527150618852, "tumor": 1.536272517110166},
+    "23": {"kidney_and_mass": 1.0330772532390826, "mass": 1.1328796488598762, "tumor": 1.1498198361434828},
+}
+"""Year -> hierarchical evaluation class -> tolerance of the surface Dice in mm; KiTS19 scores no surface Dice.
+
+Source: ``configuration/labels.py`` of the repositories neheller/kits21 and neheller/kits23.
+"""
+
 
 def regions_of(labels: tuple[Label, ...]) -> dict[str, tuple[Label, ...]]:
     """The HECs that exist for a set of labels, each reduced to those labels.
