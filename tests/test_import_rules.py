@@ -9,15 +9,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
 
 LAYERS = (
     {"errors"},
-    {"labels", "environment"},
-    {"geometry", "images"},
+    {"labels", "environment", "machine"},
+    {"geometry", "images", "resampling"},
     {"conversion", "phantom", "postprocessing", "evaluation", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference"},
     {"recipes", "reporting", "workflow", "doctor"},
     {"demo"},
     {"cli"},
 )
-NO_TORCH = {"errors", "labels", "environment", "geometry", "images"}
+NO_TORCH = {"errors", "labels", "environment", "machine", "geometry", "images", "resampling"}
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out

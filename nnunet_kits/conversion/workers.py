@@ -15,6 +15,7 @@ from typing import Any
 from nnunet_kits.conversion.cases import Case
 from nnunet_kits.errors import ConversionError, ImageError
 from nnunet_kits.images import read_grid
+from nnunet_kits.machine import available_memory_bytes, cpu_count
 
 
 @dataclass(frozen=True)
@@ -47,30 +48,6 @@ def fitting_workers(voxels: Sequence[int], appetite: Appetite = CONVERTING) -> i
     need = max(voxels, default=0) * appetite.bytes_per_voxel + appetite.bytes_beside
     fitting = len(voxels) if memory is None else int(0.8 * memory / need)
     return max(1, min(cpu_count(), len(voxels), fitting))
-
-
-def cpu_count() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def available_memory_bytes(root: Path = Path("/")) -> int | None:
-    """Free memory of the machine, or what the container's limit leaves of it; None where neither is known."""
-    found = []
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        pass
-    try:
-        group = root / "sys/fs/cgroup"
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        found += [int(limit) - int(used)] if limit != "max" else []
-    except OSError:
-        pass
-    return min(found, default=None)
 
 
 def run_cases(

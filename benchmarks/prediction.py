@@ -1,0 +1,249 @@
+"""Coarse-to-fine prediction beside stock nnU-Net: wall time, CPU time, peak memory and agreement, same weights.
+
+    python benchmarks/prediction.py WORK --train REDUCED_TREE --full FULL_TREE [--cases case_00003 ...]
+
+REDUCED_TREE and FULL_TREE are KiTS23 folders; a small cascade is trained on the first (once: WORK keeps it). Cases of
+the second are predicted in turn by ``nnUNetv2_predict`` (low resolution, then cascade) and by ``nnunet_kits predict``.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from nnunet_kits.environment import SHIM_FOLDER
+from nnunet_kits.labels import REGIONS
+
+DATASET, PLANS, TRAINER = "Dataset220_KiTS2023", "KiTSCascadePlans", "ResUNetTrainer_AdamWCosine_4epochs"
+BIN = Path(sys.executable).parent
+
+PHASES = """
+import json, sys, time
+import numpy as np, torch
+from nnunetv2.inference.export_prediction import export_prediction_from_logits
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
+low, fine, image, work, step, device = sys.argv[1:]
+seconds, previous = {}, None
+def timed(phase, call, *arguments, **options):
+    start = time.perf_counter()
+    result = call(*arguments, **options)
+    seconds[phase] = seconds.get(phase, 0) + time.perf_counter() - start
+    return result
+for stage, folder in (("coarse", low), ("fine", fine)):
+    p = nnUNetPredictor(tile_step_size=float(step), use_mirroring=False, device=torch.device(device), allow_tqdm=False,
+                        perform_everything_on_device=device == "cuda")
+    p.initialize_from_trained_model_folder(folder, None)
+    reader = p.plans_manager.image_reader_writer_class()
+    data, properties = timed(f"{stage} load", reader.read_images, [image])
+    seg = None if previous is None else timed(f"{stage} load", reader.read_seg, previous)[0]
+    made = p.configuration_manager.preprocessor_class(verbose=False)
+    data, seg, properties = timed(f"{stage} preprocess", made.run_case_npy, data, seg, properties, p.plans_manager,
+                                  p.configuration_manager, p.dataset_json)
+    if previous is not None:
+        labels = p.label_manager.foreground_labels
+        hot = timed(f"{stage} preprocess", convert_labelmap_to_one_hot, seg[0], labels, data.dtype)
+        data = np.vstack((data, hot))
+    logits = timed(f"{stage} network", p.predict_logits_from_preprocessed_data, torch.from_numpy(data)).cpu()
+    previous = f"{work}/{stage}.nii.gz"
+    timed(f"{stage} export", export_prediction_from_logits, logits, properties, p.configuration_manager,
+          p.plans_manager, p.dataset_json, previous.removesuffix(".nii.gz"))
+print(json.dumps(seconds))
+"""
+
+
+def run(command: list[str], log: Path) -> dict[str, float]:
+    """Run a command to its end: wall seconds, CPU seconds, peak memory in MB."""
+    start = time.perf_counter()
+    with log.open("a") as out:
+        out.write(" ".join(command) + "\n")
+        out.flush()
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} failed; see {log}")
+    return {
+        "wall": time.perf_counter() - start,
+        "cpu": used.ru_utime + used.ru_stime,
+        "MB": used.ru_maxrss / (1 << 10),
+    }
+
+
+def train(work: Path, tree: Path, options: argparse.Namespace) -> None:
+    """A small cascade at George's spacings, trained on a tree of few voxels; nothing where it is done."""
+    log = work / "train.log"
+    if (work / "trained").exists():
+        return
+    run([str(BIN / "nnunet_kits"), "convert", "--year", "23", str(tree), "--mode", "compact"], log)
+    run([str(BIN / "nnUNetv2_extract_fingerprint"), "-d", "220", "-np", "2"], log)
+    run([str(BIN / "nnunet_kits"), "plan", "-d", "220", "--preset", PLANS], log)
+    file = Path(os.environ["nnUNet_preprocessed"]) / DATASET / f"{PLANS}.json"
+    plans = json.loads(file.read_text())
+    for name, configuration in plans["configurations"].items():
+        if "architecture" in configuration:
+            shrink(configuration, options.patch, options.features, options.iterations[name == "3d_fullres"])
+    file.write_text(json.dumps(plans, indent=2))
+    configurations = ["3d_lowres", "3d_fullres"]
+    run([str(BIN / "nnunet_kits"), "preprocess", "-d", "220", "-p", PLANS, "-c", *configurations, "-np", "1"], log)
+    device = ["-device", options.device]
+    base = [str(BIN / "nnUNetv2_train"), "220"]
+    run([*base, "3d_lowres", "all", "-p", PLANS, "-tr", TRAINER, *device], log)
+    run([*base, "3d_cascade_fullres", "all", "-p", PLANS, "-tr", TRAINER, *device], log)
+    (work / "trained").touch()
+
+
+def shrink(configuration: dict, patch: int, features: int, iterations: int) -> None:
+    """Make a configuration trainable in minutes on a CPU: three stages, few features, a small patch."""
+    arguments = configuration["architecture"]["arch_kwargs"]
+    for key in ("kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"):
+        if key in arguments:
+            arguments[key] = arguments[key][:3]
+    for key in ("n_conv_per_stage_decoder",):
+        arguments[key] = arguments[key][:2]
+    arguments.update(n_stages=3, features_per_stage=[features, 2 * features, 4 * features])
+    configuration.update(patch_size=[patch] * 3, batch_size=2)
+    configuration["kits_training"] = {
+        "num_iterations_per_epoch": iterations,
+        "num_val_iterations_per_epoch": 1,
+        "initial_lr": 0.003,
+        "mirror_axes": [],
+    }
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> list[float]:
+    """Dice of each hierarchical class; 1 where both are empty."""
+    found = []
+    for labels in REGIONS.values():
+        p, q = np.isin(a, labels), np.isin(b, labels)
+        total = int(p.sum()) + int(q.sum())
+        found.append(2 * int((p & q).sum()) / total if total else 1.0)
+    return found
+
+
+def predict(work: Path, image: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """One case by the stock commands, then by ours."""
+    shutil.rmtree(work / "case", ignore_errors=True)
+    source = work / "case" / "in"
+    source.mkdir(parents=True)
+    shutil.copy(image, source)
+    model = [*("-d", "220", "-p", PLANS, "-tr", TRAINER, "-f", "all", "-device", options.device, "--disable_tta")]
+    model += ["-step_size", str(options.step), "-npp", "0", "-nps", "0", "--disable_progress_bar"]
+    stock, low, out = [str(BIN / "nnUNetv2_predict"), "-i", str(source)], work / "case" / "low", work / "case" / "stock"
+    log = work / "predict.log"
+    results = Path(os.environ["nnUNet_results"]) / DATASET
+    fine = results / f"{TRAINER}__{PLANS}__3d_cascade_fullres"
+    found = {"lowres": run([*stock, "-o", str(low), "-c", "3d_lowres", *model], log)}
+    previous = ["-prev_stage_predictions", str(low)]
+    found["cascade"] = run([*stock, "-o", str(out), "-c", "3d_cascade_fullres", *previous, *model], log)
+    ours = [str(BIN / "nnunet_kits"), "predict", "-i", str(source), "-o", str(work / "case" / "ours")]
+    ours += ["--fine", str(fine), "--folds", "all", "--disable_tta", "--step", str(options.step)]
+    found["ours"] = run([*ours, "--device", options.device], log)
+    return found
+
+
+def show(name: str, found: dict[str, dict[str, float]]) -> None:
+    """One row: stock's two commands together against ours."""
+    stock = {key: found["lowres"][key] + found["cascade"][key] for key in ("wall", "cpu")}
+    stock["MB"] = max(found["lowres"]["MB"], found["cascade"]["MB"])
+    ours = found["ours"]
+    cells = [f"{stock[key]:.0f} / {ours[key]:.0f} = {stock[key] / ours[key]:.1f}x" for key in ("wall", "cpu", "MB")]
+    print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def agreement(work: Path, name: str, reference: Path) -> str:
+    """Dice of the two outputs with each other, and of each with the reference."""
+    stock, ours = (np.asarray(nib.load(work / "case" / by / f"{name}.nii.gz").dataobj) for by in ("stock", "ours"))
+    truth = np.asarray(nib.load(reference).dataobj)
+    rows = zip(REGIONS, dice(stock, ours), dice(stock, truth), dice(ours, truth), strict=True)
+    return "\n".join(f"| {name} | {region} | {a:.4f} | {s:.4f} | {o:.4f} |" for region, a, s, o in rows)
+
+
+def phases(work: Path, name: str, image: Path, options: argparse.Namespace) -> None:
+    """Seconds by phase: stock's own functions in one process, ours as its record tells."""
+    results = Path(os.environ["nnUNet_results"]) / DATASET
+    folders = [str(results / f"{TRAINER}__{PLANS}__{stage}") for stage in ("3d_lowres", "3d_cascade_fullres")]
+    arguments = [*folders, str(image), str(work / "case"), str(options.step), options.device]
+    done = subprocess.run([sys.executable, "-c", PHASES, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    stock = json.loads(done.stdout.splitlines()[-1])
+    record = json.loads((work / "case" / "ours" / "prediction.json").read_text())
+    ours = record["cases"][name]["seconds"]
+    print(f"\n{name}, seconds by phase\n\n| stock | s | ours | s |\n|---|---|---|---|")
+    rows = max(len(stock), len(ours))
+    left, right = list(stock.items()), list(ours.items())
+    for index in range(rows):
+        a = f"{left[index][0]} | {left[index][1]:.1f}" if index < len(left) else " | "
+        b = f"{right[index][0]} | {right[index][1]:.1f}" if index < len(right) else " | "
+        print(f"| {a} | {b} |")
+    rest = sum(s for phase, s in stock.items() if "network" not in phase)
+    mine = sum(s for phase, s in ours.items() if "network" not in phase)
+    fine_stock = sum(s for phase, s in stock.items() if phase.startswith("fine"))
+    fine_ours = ours["fine network"] + ours["fine preprocess"] + ours["fine export"] + ours["load"] + ours["write"]
+    print(f"\nnot the network: {rest:.1f} / {mine:.1f} = {rest / mine:.1f}x")
+    print(f"the fine stage alone, all of it: {fine_stock:.1f} / {fine_ours:.1f} = {fine_stock / fine_ours:.1f}x")
+
+
+def main() -> None:
+    """Train where needed, predict, print tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--full", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", default=["case_00003", "case_00418", "case_00000"])
+    parser.add_argument("--step", type=float, default=0.5)
+    parser.add_argument("--patch", type=int, default=64)
+    parser.add_argument("--features", type=int, default=4)
+    parser.add_argument("--iterations", type=int, nargs=2, default=[100, 60], help="an epoch, of 4; coarse and fine")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    work = options.work.resolve()
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        (work / name).mkdir(parents=True, exist_ok=True)
+        os.environ[name] = str(work / name)
+    os.environ.update(nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_compile="F", nnUNet_n_proc_DA="1")
+    train(work, options.train.resolve(), options)
+    os.environ["nnUNet_def_n_proc"] = str(os.cpu_count())
+    print(
+        f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}; ",
+        end="",
+    )
+    print(
+        f"step {options.step}, patch {options.patch}^3, {options.features} features, no mirroring, {options.device}\n"
+    )
+    print("| case | wall s | CPU s | peak MB |\n|---|---|---|---|", flush=True)
+    rows = []
+    for number, name in enumerate(options.cases):
+        folder = options.full / name if (options.full / name).is_dir() else options.full / "dataset" / name
+        image = work / f"{name}_0000.nii.gz"
+        shutil.copy(folder / "imaging.nii.gz", image)
+        shape = "x".join(str(n) for n in nib.load(image).shape)
+        show(f"{name} {shape}", predict(work, image, options))
+        rows.append(agreement(work, name, folder / "segmentation.nii.gz"))
+        if number == 0:
+            last = (name, image)
+            saved = work / "first"
+            shutil.rmtree(saved, ignore_errors=True)
+            shutil.copytree(work / "case", saved)
+    print(
+        "\n| case | class | Dice of the two | stock against the truth | ours against the truth |\n|---|---|---|---|---|"
+    )
+    print("\n".join(rows))
+    shutil.rmtree(work / "case")
+    shutil.copytree(work / "first", work / "case")
+    phases(work, *last, options)
+    print(f"\nthis process itself held {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Find the kidneys with a coarse model, then run the fine one only there.
+
+Every voxel that the fine network sees has the value that nnU-Net's preprocessing of the whole scan would give it, and
+every voxel that it labels is resampled as nnU-Net would; only what lies outside the boxes is never computed.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nnunet_kits.errors import InferenceError
+from nnunet_kits.geometry import Box
+from nnunet_kits.inference.grids import ModelGrid, grow_to_patch, model_grid, nonzero_box
+from nnunet_kits.inference.model import Model
+from nnunet_kits.inference.roi import RoiSettings, find_boxes, grow_where_touched
+from nnunet_kits.inference.stage import Answer, image_block, label_block, labels_of, run_network, segment
+from nnunet_kits.inference.windows import count_windows
+
+AIR_HU = -500.0
+"""A window without anything denser is air: the coarse network is not asked about it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to predict.
+
+    Attributes:
+        step: distance of neighbouring windows as a share of the window; nnU-Net's default is 0.5.
+        mirror: average over the flips that training mirrored (test-time augmentation).
+        roi: how boxes are made around what the coarse model found.
+        whole_if_empty: where the coarse model found nothing, run the fine one on the whole scan.
+        whole_volume: run the fine models on the whole scan, whatever the coarse one found: nnU-Net's own result.
+    """
+
+    step: float = 0.5
+    mirror: bool = True
+    roi: RoiSettings = field(default_factory=RoiSettings)
+    whole_if_empty: bool = False
+    whole_volume: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step <= 1:
+            raise InferenceError(f"step {self.step}: is a share of the window, above 0 and at most 1.")
+        if self.roi.margin_mm < 0:
+            raise InferenceError(f"margin {self.roi.margin_mm} mm: must not be negative.")
+
+
+@dataclass
+class Prediction:
+    """What was found in one scan.
+
+    Attributes:
+        labels: (z, y, x), uint8, in the scan's axis order.
+        boxes: of the scan, where the fine models ran.
+        answers: the fine models' logits for each box.
+        seconds: by phase.
+        notes: what a user should know.
+    """
+
+    labels: NDArray[np.uint8]
+    boxes: list[Box]
+    answers: list[list[Answer]]
+    seconds: dict[str, float]
+    notes: list[str]
+
+
+class Clock:
+    """Seconds spent by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, phase: str, work: Callable[[], Any]) -> Any:
+        """Run something and add its time to a phase."""
+        start = time.perf_counter()
+        result = work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+        return result
+
+
+@torch.inference_mode()
+def predict_array(
+    image: NDArray[np.generic],
+    spacing_zyx_mm: Sequence[float],
+    fine: Sequence[Model],
+    coarse: Model | None = None,
+    settings: Settings | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    clock: Clock | None = None,
+) -> Prediction:
+    """Segment one scan.
+
+    Args:
+        image: (z, y, x), HU, in the axis order of the models' reader.
+        spacing_zyx_mm: along the image's axes.
+        fine: one model, or several whose probabilities are averaged; all with the same labels.
+        coarse: finds the kidneys, and is the previous stage of cascades; None to run ``fine`` on the whole scan.
+        settings: windows, flips, boxes.
+        progress: told how many windows were done.
+        clock: to add the time of each phase to.
+
+    Raises:
+        InferenceError: a cascade without a coarse model, or models that do not fit together.
+    """
+    settings = settings or Settings()
+    clock = clock or Clock()
+    check_models(fine, coarse)
+    scan = _Scan(image, spacing_zyx_mm, settings, progress, clock)
+    if coarse is None:
+        boxes: list[Box] = [scan.nonzero]
+        notes: list[str] = []
+        coarse_answer: Answer | None = None
+    else:
+        boxes, notes, coarse_answer = scan.locate(coarse, fine[0])
+    labels = np.zeros(image.shape, np.uint8)
+    found, kept = [], []
+    for box in boxes:
+        box, answers, part = scan.look_closely(fine, box, coarse_answer, notes)
+        target = labels[tuple(slice(start, stop) for start, stop in box)]
+        np.copyto(target, part, where=part > 0)
+        found.append(box)
+        kept.append(answers)
+    return Prediction(labels, found, kept, clock.seconds, notes)
+
+
+def check_models(fine: Sequence[Model], coarse: Model | None) -> None:
+    """Refuse models that cannot work together.
+
+    Raises:
+        InferenceError: what does not fit, and what to do.
+    """
+    for model in fine:
+        if model.is_cascaded and coarse is None:
+            raise InferenceError(
+                f"{model.folder.name}: is the second stage of a cascade and needs its first. Name it with --coarse."
+            )
+        if model.dataset_json["labels"] != fine[0].dataset_json["labels"]:
+            raise InferenceError(
+                f"{model.folder} and {fine[0].folder} have different labels ({model.dataset_json['labels']} and "
+                f"{fine[0].dataset_json['labels']}), so they cannot be averaged."
+            )
+    readers = {str(model.plans.plans["image_reader_writer"]) for model in [*fine, *([coarse] if coarse else [])]}
+    if len(readers) > 1:
+        raise InferenceError(
+            f"{fine[0].folder.name}: the models read images with different readers ({', '.join(sorted(readers))}), so "
+            "their axes may differ. Use models of one dataset."
+        )
+
+
+class _Scan:
+    """One scan on its way through the models."""
+
+    def __init__(
+        self,
+        image: NDArray[np.generic],
+        spacing_zyx_mm: Sequence[float],
+        settings: Settings,
+        progress: Callable[[int], None],
+        clock: Clock,
+    ) -> None:
+        self.image, self.settings, self.progress, self.clock = image, settings, progress, clock
+        z, y, x = (float(edge) for edge in spacing_zyx_mm)
+        self.spacing_mm = (z, y, x)
+        self.nonzero: Box = clock("crop", lambda: nonzero_box(image))
+
+    def grid(self, model: Model) -> ModelGrid:
+        """The scan on a model's grid."""
+        return model_grid(model, self.nonzero, self.image.shape, self.spacing_mm)
+
+    def turned(self, grid: ModelGrid) -> NDArray[np.generic]:
+        """The image in a model's axis order."""
+        return self.image.transpose(grid.axes)
+
+    def locate(self, coarse: Model, fine: Model) -> tuple[list[Box], list[str], Answer]:
+        """Boxes of the scan to look at closely, what to tell the user, and the coarse model's answer."""
+        grid = self.grid(coarse)
+        whole = tuple((0, size) for size in grid.shape)
+        box: Box = (whole[0], whole[1], whole[2])
+        block = self.clock("coarse preprocess", lambda: image_block(coarse, self.turned(grid), grid, box))
+        tiling = coarse.tiling(self.settings.step, self.settings.mirror)
+        logits = self.clock(
+            "coarse network", lambda: run_network(coarse, block, tiling, _wanted(coarse, self.settings), self.progress)
+        )
+        answer = Answer(coarse, grid, box, logits)
+        if self.settings.whole_volume:
+            return [self.nonzero], [], answer
+        mask = self.clock("locate", lambda: (segment(coarse, logits) > 0).cpu().numpy())
+        fine_grid = self.grid(fine)
+
+        def to_scan(model_box: Box) -> Box:
+            return grid.turn_back(grid.scan_box_of(model_box))
+
+        def cost(model_box: Box) -> float:
+            shape = self._fine_box(fine, fine_grid, to_scan(model_box))
+            return count_windows(fine.tiling(self.settings.step, False), [stop - start for start, stop in shape])
+
+        boxes = self.clock("locate", lambda: find_boxes(mask, _edges_mm(grid), self.settings.roi, cost))
+        if boxes:
+            return [to_scan(found) for found in boxes], [], answer
+        note = "the coarse model found no kidney"
+        if self.settings.whole_if_empty:
+            return [self.nonzero], [f"{note}: the fine one looked at the whole scan"], answer
+        return [], [f"{note}: the label map is empty"], answer
+
+    def _fine_box(self, model: Model, grid: ModelGrid, box: Box) -> Box:
+        return grow_to_patch(grid.to_model(grid.turn(box)), model.patch_size, grid.shape)
+
+    def look_closely(
+        self, fine: Sequence[Model], box: Box, coarse: Answer | None, notes: list[str]
+    ) -> tuple[Box, list[Answer], NDArray[np.uint8]]:
+        """Run the fine models on a box; again on a larger one where the result touches a side of it.
+
+        Returns:
+            The box of the scan that was labelled, the models' answers and the labels.
+        """
+        roi = self.settings.roi
+        for growth in range(roi.growths + 1):
+            answers = [self._answer(model, box, coarse) for model in fine]
+            reached = _common([_reach(answer) for answer in answers])
+            labels: NDArray[np.uint8] = self.clock("fine export", partial(labels_of, answers, reached))
+            grown = grow_where_touched(labels > 0, reached, self.image.shape, self.spacing_mm, roi.margin_mm)
+            inside = self._within_nonzero(grown)
+            if inside == reached or growth == roi.growths:
+                if inside != reached:
+                    notes.append(f"a result touches the side of its box {box} even after it grew {growth} times")
+                break
+            box = inside
+        return reached, answers, labels
+
+    def _within_nonzero(self, box: Box) -> Box:
+        z, y, x = (
+            (max(start, lower), min(stop, upper))
+            for (start, stop), (lower, upper) in zip(box, self.nonzero, strict=True)
+        )
+        return z, y, x
+
+    def _answer(self, model: Model, box: Box, coarse: Answer | None) -> Answer:
+        """The logits of one fine model over a box of the scan."""
+        grid = self.grid(model)
+        model_box = self._fine_box(model, grid, box)
+        block: Tensor = self.clock("fine preprocess", lambda: image_block(model, self.turned(grid), grid, model_box))
+        if model.is_cascaded:
+            assert coarse is not None  # check_models refuses a cascade without
+
+            def coarse_labels(turned_box: Box) -> NDArray[np.uint8]:
+                return np.ascontiguousarray(labels_of([coarse], grid.turn_back(turned_box)).transpose(grid.axes))
+
+            extra = self.clock("fine preprocess", lambda: label_block(model, coarse_labels, grid, model_box))
+            block = torch.cat([block, extra])
+        tiling = model.tiling(self.settings.step, self.settings.mirror)
+        logits = self.clock("fine network", lambda: run_network(model, block, tiling, None, self.progress))
+        return Answer(model, grid, model_box, logits)
+
+
+def _reach(answer: Answer) -> Box:
+    """The scan's voxels, in its own axis order, that an answer can label."""
+    return answer.grid.turn_back(answer.grid.to_scan(answer.box))
+
+
+def _common(boxes: Sequence[Box]) -> Box:
+    z, y, x = ((max(b[axis][0] for b in boxes), min(b[axis][1] for b in boxes)) for axis in range(3))
+    return z, y, x
+
+
+def _edges_mm(grid: ModelGrid) -> tuple[float, float, float]:
+    """True edges of a grid's voxels: the scan's extent is divided into whole voxels, so they differ from the plans'."""
+    z, y, x = (
+        (stop - start) * spacing / size
+        for (start, stop), spacing, size in zip(grid.cropped, grid.scan_spacing_mm, grid.shape, strict=True)
+    )
+    return z, y, x
+
+
+def _wanted(model: Model, settings: Settings) -> Callable[[Tensor], bool] | None:
+    """Whether a normalised window holds more than air; None for all windows."""
+    if settings.whole_volume or model.configuration.normalization_schemes[0] != "CTNormalization":
+        return None
+    given = model.plans.foreground_intensity_properties_per_channel["0"]
+    least = max(AIR_HU, float(given["percentile_00_5"]) + 1.0)
+    threshold = (least - float(given["mean"])) / max(float(given["std"]), 1e-8)
+    return lambda window: bool((window[0] > threshold).any())

@@ -1,0 +1,284 @@
+"""Predict files: resumable, one process or several, each case written whole or not at all."""
+
+import json
+import multiprocessing
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nnunet_kits import __version__
+from nnunet_kits.errors import ImageError, InferenceError, KitsError
+from nnunet_kits.images import atomic_path, read_grid
+from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
+from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, workers_that_fit
+from nnunet_kits.inference.model import CHECKPOINT, Model, load_model
+from nnunet_kits.inference.probabilities import write_probabilities
+from nnunet_kits.inference.scans import read_scan
+
+CHANNEL = "_0000"
+RECORD = "prediction.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be predicted with what.
+
+    Attributes:
+        fine: model folders; their probabilities are averaged.
+        coarse: model folder of the coarse stage, or None.
+        folds: of every model; None for all that are trained.
+        checkpoint: file name in the folds.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        settings: windows, flips, boxes.
+        save_probabilities: write nnU-Net's .npz and .pkl too.
+    """
+
+    fine: tuple[str, ...]
+    coarse: str | None = None
+    folds: tuple[str, ...] | None = None
+    checkpoint: str = CHECKPOINT
+    device: str = "cpu"
+    settings: Settings = field(default_factory=Settings)
+    save_probabilities: bool = False
+
+
+@dataclass
+class Loaded:
+    """The models of a job, in memory."""
+
+    job: Job
+    fine: list[Model]
+    coarse: Model | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan to predict: its name, its file, and the label map to write."""
+
+    name: str
+    image: Path
+    output: Path
+
+
+def load(job: Job) -> Loaded:
+    """Load a job's models.
+
+    Raises:
+        InferenceError: a model is missing or they do not fit together.
+    """
+    device = torch.device(job.device)
+    fine = [load_model(Path(folder), device, job.folds, job.checkpoint) for folder in job.fine]
+    coarse = load_model(Path(job.coarse), device, job.folds, job.checkpoint) if job.coarse else None
+    check_models(fine, coarse)
+    return Loaded(job, fine, coarse)
+
+
+def find_cases(source: Path, output: Path, ending: str) -> list[Case]:
+    """The scans in a file or folder, by nnU-Net's names: ``case_0000.nii.gz`` is the image of ``case.nii.gz``.
+
+    A name without ``_0000`` is taken as it is. For a single file, ``output`` may be the label map to write.
+
+    Raises:
+        ImageError: nothing there, or a scan of several channels.
+    """
+    files = [source] if source.is_file() else sorted(source.glob(f"*{ending}")) if source.is_dir() else []
+    if not files:
+        raise ImageError(f"{source}: no file and no folder with {ending} files. Name a CT or a folder of CTs with -i.")
+    cases: dict[str, Case] = {}
+    for file in files:
+        if not file.name.endswith(ending):
+            raise ImageError(f"{file}: the model reads {ending} files. Convert it first.")
+        stem = file.name.removesuffix(ending)
+        name = stem.removesuffix(CHANNEL)
+        if (re.search(r"_\d{4}$", stem) and stem == name) or name in cases:
+            raise ImageError(
+                f"{file}: a second image of case {name}, but a CT has one channel, {name}{CHANNEL}{ending}."
+            )
+        single = source.is_file() and output.name.endswith(ending)
+        cases[name] = Case(name, file, output if single else output / f"{name}{ending}")
+    return list(cases.values())
+
+
+def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
+    """Predict one scan and write its label map.
+
+    Returns:
+        What happened: boxes, seconds by phase, notes.
+    """
+    clock = Clock()
+    scan = clock("load", lambda: read_scan([case.image], loaded.fine[0]))
+    found: Prediction = predict_array(
+        scan.array, scan.spacing_mm, loaded.fine, loaded.coarse, loaded.job.settings, progress, clock
+    )
+    if loaded.job.save_probabilities:
+        stem = case.output.with_name(case.output.name.removesuffix(loaded.fine[0].dataset_json["file_ending"]))
+        clock("probabilities", lambda: write_probabilities(stem, found, loaded.fine[0], scan.properties))
+    clock("write", lambda: scan.write(found.labels, case.output))
+    return {
+        "case": case.name,
+        "boxes": found.boxes,
+        "seconds": {phase: round(seconds, 2) for phase, seconds in clock.seconds.items()},
+        "notes": found.notes,
+    }
+
+
+def predict_files(
+    job: Job, source: Path, output: Path, workers: int = 1, overwrite: bool = False, say: Callable[[str], None] = print
+) -> dict[str, str]:
+    """Predict a file or a folder; what was written before is kept.
+
+    Args:
+        job: models and settings.
+        source: a CT or a folder of CTs.
+        output: a folder, or for a single CT the label map to write.
+        workers: processes; fewer where memory is short.
+        overwrite: predict again what is there.
+        say: takes a line for each case.
+
+    Returns:
+        Case -> why it failed.
+
+    Raises:
+        InferenceError: models that do not fit, too little memory, or an output folder of other settings.
+    """
+    loaded = load(job)
+    cases = find_cases(source, output, loaded.fine[0].dataset_json["file_ending"])
+    folder = cases[0].output.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    record = _Record(folder / RECORD, job, overwrite) if cases[0].output != output else None
+    left = [case for case in cases if overwrite or not case.output.exists()]
+    if len(left) < len(cases):
+        say(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
+    if not left:
+        return {}
+    if record is not None:
+        record.write_nnunet_files(loaded.fine[0])
+    workers = _workers(loaded, left, workers, say)
+    failed: dict[str, str] = {}
+    for case, outcome in _run(job, loaded, left, workers):
+        if isinstance(outcome, KitsError):
+            failed[case.name] = str(outcome)
+            say(f"{case.name}: failed: {outcome}")
+            continue
+        if record is not None:
+            record.add(outcome)
+        say(_line(outcome))
+    return failed
+
+
+def _line(outcome: dict[str, Any]) -> str:
+    total = sum(outcome["seconds"].values())
+    notes = "".join(f"; {note}" for note in outcome["notes"])
+    boxes = len(outcome["boxes"])
+    return f"{outcome['case']}: {total:.1f} s, {boxes} {'box' if boxes == 1 else 'boxes'}{notes}"
+
+
+def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int, say: Callable[[str], None]) -> int:
+    """How many processes fit the largest of the cases."""
+    share = 1.0 if loaded.coarse is None or loaded.job.settings.whole_volume else ROI_SHARE
+    stages = [(model, share) for model in loaded.fine]
+    if loaded.coarse is not None:
+        stages.append((loaded.coarse, 1.0))
+    needs = {}
+    for case in cases:
+        try:
+            grid = read_grid(case.image)
+        except ImageError:  # the case's own turn will tell, or it is no NIfTI file
+            continue
+        needs[case.name] = bytes_needed(stages, grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
+    if not needs:
+        return max(1, min(wanted, len(cases)))
+    largest = max(needs, key=lambda name: needs[name])
+    found = workers_that_fit(needs[largest], wanted, len(cases), largest)
+    say(f"largest case {largest} needs about {needs[largest] / 1e9:.1f} GB of memory; {found} process(es)")
+    return found
+
+
+def _run(
+    job: Job, loaded: Loaded, cases: Sequence[Case], workers: int
+) -> Iterable[tuple[Case, dict[str, Any] | KitsError]]:
+    """Predict the cases, each with what happened or the error that it met."""
+    if workers == 1:
+        for case in cases:
+            yield case, _attempt(case, loaded)
+        return
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_start_worker, initargs=(job, workers)
+        ) as pool:
+            yield from zip(cases, pool.map(_attempt, cases), strict=True)
+    except BrokenProcessPool as error:
+        raise InferenceError(
+            "A worker died, most likely killed for want of memory. Run the same command again with -np 1: what is "
+            "written is kept."
+        ) from error
+
+
+_loaded: Loaded | None = None
+
+
+def _start_worker(job: Job, workers: int) -> None:
+    """Load the models once in each process, and share the processors."""
+    global _loaded
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    _loaded = load(job)
+
+
+def _attempt(case: Case, loaded: Loaded | None = None) -> dict[str, Any] | KitsError:
+    """One case; a bad one does not stop the others."""
+    models = loaded or _loaded
+    assert models is not None  # loaded here or by _start_worker
+    try:
+        from tqdm import tqdm
+
+        with tqdm(desc=case.name, unit="window", disable=None, leave=False) as bar:
+            return predict_case(case, models, bar.update)
+    except KitsError as error:
+        return error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return InferenceError(
+            f"{case.name}: out of memory ({error}). Use --device cpu, a coarse model (--coarse), or fewer folds."
+        )
+
+
+class _Record:
+    """``prediction.json`` beside the label maps: with what they were made, and how each went."""
+
+    def __init__(self, path: Path, job: Job, overwrite: bool) -> None:
+        self.path = path
+        made = json.loads(json.dumps({"version": __version__, **asdict(replace(job, device=""))}))
+        made.pop("device")
+        if path.is_file() and not overwrite:
+            before = json.loads(path.read_text())
+            if before["made_with"] != made:
+                changed = sorted(key for key in made if before["made_with"].get(key) != made[key])
+                raise InferenceError(
+                    f"{path.parent}: holds predictions made with other settings ({', '.join(changed)}). Give another "
+                    "folder with -o, or --overwrite."
+                )
+            self.content = before
+        else:
+            self.content = {"made_with": made, "cases": {}}
+        self._write()
+
+    def add(self, outcome: dict[str, Any]) -> None:
+        """Note how a case went."""
+        self.content["cases"][outcome["case"]] = {key: value for key, value in outcome.items() if key != "case"}
+        self._write()
+
+    def write_nnunet_files(self, model: Model) -> None:
+        """dataset.json and plans.json, which nnU-Net's postprocessing and evaluation look for beside predictions."""
+        for name, content in (("dataset.json", model.dataset_json), ("plans.json", model.plans.plans)):
+            with atomic_path(self.path.with_name(name)) as temporary:
+                temporary.write_text(json.dumps(content, indent=2, default=str))
+
+    def _write(self) -> None:
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(self.content, indent=2))

@@ -1,0 +1,70 @@
+"""How much memory a prediction needs, reckoned before it starts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.model import Model
+from nnunet_kits.machine import available_memory_bytes
+
+BASE_BYTES = 800_000_000
+"""An interpreter with torch and nnU-Net."""
+
+ROI_SHARE = 0.25
+"""Part of a scan that the boxes around the kidneys are reckoned to hold; on KiTS they hold a tenth to a fifth."""
+
+ACTIVATIONS = 8
+"""A network holds about so many copies of its first stage's features of a batch of windows, in inference mode."""
+
+
+def bytes_needed(
+    stages: Sequence[tuple[Model, float]], shape: Sequence[int], spacing_mm: Sequence[float], stored_bytes: int
+) -> int:
+    """Main memory of one process that predicts one scan on the CPU.
+
+    Args:
+        stages: each model with the part of the scan that it sees, 1 for all of it.
+        shape: voxels of the scan.
+        spacing_mm: of the scan, along the same axes.
+        stored_bytes: of a voxel in the file.
+    """
+    voxels = float(np.prod(shape, dtype=float))
+    scan = voxels * (stored_bytes + (4 if stored_bytes > 2 else 0) + 1)  # with its label map
+    weights = sum(_weights_bytes(model) for model, _ in stages)
+    return int(BASE_BYTES + scan + weights + max(_stage_bytes(*stage, voxels, spacing_mm) for stage in stages))
+
+
+def _weights_bytes(model: Model) -> int:
+    return sum(p.numel() * p.element_size() for p in model.network.parameters()) * (1 + len(model.weights))
+
+
+def _stage_bytes(model: Model, share: float, voxels: float, spacing_mm: Sequence[float]) -> float:
+    """The normalised part of the scan, its grid, the logits with their weights, one batch of windows."""
+    edges = [float(edge) for edge in model.configuration.spacing]
+    scan_edges = [float(spacing_mm[int(axis)]) for axis in model.plans.transpose_forward]
+    edges = [*scan_edges[: 3 - len(edges)], *edges]
+    grid = voxels * share * float(np.prod(scan_edges)) / float(np.prod(edges))
+    channels = 1 + (len(model.labels.foreground_labels) if model.is_cascaded else 0)
+    features = int(model.configuration.network_arch_init_kwargs.get("features_per_stage", [32])[0])
+    batch = max(1 << 20, int(np.prod(model.patch_size)))
+    folds = 2 if len(model.weights) > 1 else 1
+    return 4 * (voxels * share + grid * (channels + folds * model.heads + 1) + batch * features * ACTIVATIONS)
+
+
+def workers_that_fit(needed: int, wanted: int, cases: int, largest: str) -> int:
+    """Processes to run: as many as asked for, but no more than fit into free memory or than there are cases.
+
+    Raises:
+        InferenceError: not even one fits.
+    """
+    free = available_memory_bytes()
+    if free is None:
+        return max(1, min(wanted, cases))
+    if needed > free:
+        raise InferenceError(
+            f"{largest}: predicting it needs about {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are "
+            "free. Close other programs, predict the fine stage in boxes (--coarse, without --whole-volume), give "
+            "fewer --fine models at once, or leave the case out."
+        )
+    return max(1, min(wanted, cases, int(0.9 * free / needed)))

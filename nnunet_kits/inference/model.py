@@ -1,0 +1,179 @@
+"""A trained nnU-Net model folder, loaded."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from torch import Tensor, nn
+
+from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.windows import Tiling
+
+CHECKPOINT = "checkpoint_final.pth"
+
+
+@dataclass
+class Model:
+    """What nnU-Net's training left in one model folder.
+
+    Attributes:
+        folder: the model folder, ``<trainer>__<plans>__<configuration>``.
+        plans: of the model.
+        configuration: of the model.
+        labels: how its outputs become label maps.
+        dataset_json: of the dataset it was trained on.
+        network: in evaluation mode on ``device``.
+        weights: state dictionaries, one a fold.
+        mirror_axes: axes that training mirrored.
+        device: where the network is.
+    """
+
+    folder: Path
+    plans: PlansManager
+    configuration: ConfigurationManager
+    labels: LabelManager
+    dataset_json: dict[str, Any]
+    network: nn.Module
+    weights: list[dict[str, Tensor]]
+    mirror_axes: tuple[int, ...]
+    device: torch.device
+
+    @property
+    def heads(self) -> int:
+        """Output channels: classes with the background, or regions."""
+        return int(self.labels.num_segmentation_heads)
+
+    @property
+    def patch_size(self) -> tuple[int, int, int]:
+        """Voxels of a window along z, y, x; (1, y, x) for a two-dimensional network."""
+        z, y, x = [1] * (3 - len(self.configuration.patch_size)) + [int(n) for n in self.configuration.patch_size]
+        return z, y, x
+
+    @property
+    def is_cascaded(self) -> bool:
+        """Whether the network reads a coarse label map besides the image."""
+        return self.configuration.previous_stage_name is not None
+
+    def tiling(self, step: float, mirror: bool) -> Tiling:
+        """Windows for this model."""
+        flat = self.patch_size[0] == 1 and len(self.configuration.patch_size) == 2
+        axes = tuple(axis + flat for axis in self.mirror_axes) if mirror else ()
+        return Tiling(self.patch_size, step, axes)
+
+    def folds(self) -> Sequence[nn.Module]:
+        """The network with each fold's weights in turn: use one before you ask for the next."""
+        return _Folds(self.network, self.weights)
+
+
+class _Folds(Sequence[nn.Module]):
+    """One network that holds the weights of the fold last asked for."""
+
+    def __init__(self, network: nn.Module, weights: list[dict[str, Tensor]]) -> None:
+        self.network, self.weights = network, weights
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, index: Any) -> Any:
+        if len(self.weights) > 1:
+            self.network.load_state_dict(self.weights[index])
+        elif index != 0:
+            raise IndexError(index)
+        return self.network
+
+
+def load_model(
+    folder: Path, device: torch.device, folds: Sequence[str] | None = None, checkpoint: str = CHECKPOINT
+) -> Model:
+    """Load a model folder that ``nnUNetv2_train`` wrote, of any trainer that nnU-Net finds.
+
+    Args:
+        folder: ``nnUNet_results/DatasetNNN_Name/<trainer>__<plans>__<configuration>``.
+        device: where to run it.
+        folds: ``("0", "1")`` or ``("all",)``; None for every fold that has the checkpoint.
+        checkpoint: file in the folds' folders.
+
+    Raises:
+        InferenceError: something is missing from the folder.
+    """
+    for name in ("plans.json", "dataset.json"):
+        if not (folder / name).is_file():
+            raise InferenceError(
+                f"{folder}: holds no {name}, so it is no trained model. Name the folder "
+                "<trainer>__<plans>__<configuration> below nnUNet_results/<dataset>."
+            )
+    found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
+    if folds is None:
+        folds = [fold for fold in found if fold != "all"] or found
+    missing = [fold for fold in folds if fold not in found]
+    if missing or not folds:
+        raise InferenceError(
+            f"{folder}: no {checkpoint} in fold {', '.join(missing) or '0 to 4'}; folds with one: "
+            f"{', '.join(found) or 'none'}. Choose with --folds or --checkpoint, or finish the training."
+        )
+    predictor = _predictor(device)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.*")  # what nnU-Net's trainer tree imports still uses it
+        predictor.initialize_from_trained_model_folder(str(folder), tuple(folds), checkpoint)
+    network = predictor.network.to(device)
+    network.eval()
+    axes = predictor.allowed_mirroring_axes
+    return Model(
+        folder=folder,
+        plans=predictor.plans_manager,
+        configuration=predictor.configuration_manager,
+        labels=predictor.label_manager,
+        dataset_json=predictor.dataset_json,
+        network=network,
+        weights=predictor.list_of_parameters,
+        mirror_axes=tuple(axes) if axes is not None else (),
+        device=device,
+    )
+
+
+def _predictor(device: torch.device) -> nnUNetPredictor:
+    """nnU-Net's predictor, used to load; it prints a remark about CPUs when it is made."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
+
+
+def is_cascade(folder: Path) -> bool:
+    """Whether a model folder's configuration reads a previous stage."""
+    return _previous_stage(folder) is not None
+
+
+def previous_model_folder(fine: Path) -> Path:
+    """The low-resolution model that a cascade was trained on: its neighbour for the previous stage.
+
+    Raises:
+        InferenceError: the folder is no cascade's, or has no such neighbour.
+    """
+    previous = _previous_stage(fine)
+    if previous is None:
+        raise InferenceError(f"{fine}: is not the model folder of a cascade. Name the coarse model with --coarse.")
+    trainer, plans, _ = fine.resolve().name.split("__")
+    trainer = trainer.partition("_after_")[2] or trainer
+    coarse = fine.resolve().parent / f"{trainer}__{plans}__{previous}"
+    if not coarse.is_dir():
+        raise InferenceError(f"{fine}: its low-resolution model {coarse} is missing. Name it with --coarse.")
+    return coarse
+
+
+def _previous_stage(folder: Path) -> str | None:
+    """The previous stage of a model folder's configuration, by its plans; None where there is none."""
+    parts = folder.resolve().name.split("__")
+    if len(parts) != 3 or not (folder / "plans.json").is_file():
+        return None
+    plans = PlansManager(str(folder / "plans.json"))
+    if parts[2] not in plans.available_configurations:
+        return None
+    found: str | None = plans.get_configuration(parts[2]).previous_stage_name
+    return found

@@ -1,0 +1,138 @@
+"""The sliding window: a network over a block, overlapping windows weighted by a Gaussian.
+
+Same windows, weights and averages as nnU-Net's predictor. Differences: windows go through the network in batches, sums
+are kept in single precision on a CPU (half precision is emulated there, and slow), and windows that the caller knows to
+be empty are left out.
+
+Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), online methods, "Inference".
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
+from torch import Tensor, nn
+
+Starts = tuple[int, ...]
+"""First voxel of a window along z, y, x."""
+
+BATCH_VOXELS = 1 << 20
+"""Windows are batched up to this many voxels: small windows alone leave a processor idle."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a block is covered.
+
+    Attributes:
+        patch_size: voxels of a window along z, y, x; a two-dimensional network has (1, y, x).
+        step: distance of neighbouring windows as a share of the window, in (0, 1].
+        mirror_axes: axes (0 to 2 for z, y, x) over whose flips predictions are averaged.
+    """
+
+    patch_size: tuple[int, int, int]
+    step: float = 0.5
+    mirror_axes: tuple[int, ...] = ()
+
+    def starts(self, shape: Sequence[int]) -> list[Starts]:
+        """Windows over a volume (padded to at least one window): nnU-Net's own positions.
+
+        Args:
+            shape: voxels along z, y, x.
+        """
+        padded = [max(size, patch) for size, patch in zip(shape, self.patch_size, strict=True)]
+        axes = []
+        for size, patch in zip(padded, self.patch_size, strict=True):
+            axes.append(
+                range(size) if patch == 1 else compute_steps_for_sliding_window((size,), (patch,), self.step)[0]
+            )
+        return list(itertools.product(*axes))
+
+    def flips(self) -> list[tuple[int, ...]]:
+        """Every combination of mirrored axes, none first."""
+        return [c for n in range(len(self.mirror_axes) + 1) for c in itertools.combinations(self.mirror_axes, n)]
+
+
+def count_windows(tiling: Tiling, shape: Sequence[int]) -> int:
+    """How many times the network runs over a block: windows times flips."""
+    return len(tiling.starts(shape)) * len(tiling.flips())
+
+
+@torch.inference_mode()
+def sliding_window(
+    network: nn.Module,
+    block: Tensor,
+    tiling: Tiling,
+    heads: int,
+    device: torch.device,
+    wanted: Callable[[Tensor], bool] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Logits of one network over a block.
+
+    Args:
+        network: in evaluation mode on ``device``, without deep supervision.
+        block: (c, z, y, x), float32, on any device.
+        tiling: windows, their overlap and flips.
+        heads: outputs of the network.
+        device: where the network is.
+        wanted: given the content of a window (c, z, y, x), whether to run the network on it; None for all.
+        progress: told how many windows were done or left out.
+
+    Returns:
+        (heads, z, y, x) on ``device``, or on the CPU where that has no room; NaN where no window was wanted.
+    """
+    padded, inner = pad_nd_image(block, tiling.patch_size, "constant", {"value": 0}, True, None)
+    flat = tiling.patch_size[0] == 1
+    weight = _weight(tiling.patch_size, device)
+    starts = tiling.starts(padded.shape[1:])
+    sums, weights = _room(heads, padded.shape[1:], device)
+    per_batch = max(1, BATCH_VOXELS // (int(np.prod(tiling.patch_size)) * (1 if device.type == "cpu" else 4)))
+    for first in range(0, len(starts), per_batch):
+        group = starts[first : first + per_batch]
+        places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
+        places = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
+        if places:
+            windows = torch.stack([padded[(slice(None), *at)] for at in places]).to(device)
+            logits = _mirrored(network, windows, tiling, flat)
+            for at, found in zip(places, logits, strict=True):
+                sums[(slice(None), *at)] += (found * weight).to(sums)
+                weights[at] += weight.to(weights)
+        progress(len(group))
+    sums /= weights
+    return sums[(slice(None), *inner[1:])]
+
+
+def _weight(patch_size: tuple[int, int, int], device: torch.device) -> Tensor:
+    """nnU-Net's Gaussian importance of a window's voxels."""
+    size = patch_size[1:] if patch_size[0] == 1 else patch_size
+    found: Tensor = compute_gaussian(size, sigma_scale=1.0 / 8, value_scaling_factor=10, device=device)
+    return found.float().reshape(patch_size)
+
+
+def _room(heads: int, shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Zeros for the sums and their weights; on the CPU where the device has no room."""
+    dtype = torch.half if device.type == "cuda" else torch.float32
+    try:
+        return torch.zeros((heads, *shape), dtype=dtype, device=device), torch.zeros(*shape, dtype=dtype, device=device)
+    except torch.OutOfMemoryError:
+        return torch.zeros((heads, *shape)), torch.zeros(*shape)
+
+
+def _mirrored(network: nn.Module, windows: Tensor, tiling: Tiling, flat: bool) -> Tensor:
+    """Mean of the network's answers to every flip of some windows (b, c, z, y, x)."""
+    total: Tensor | None = None
+    flips = tiling.flips()
+    with torch.autocast(windows.device.type, enabled=windows.device.type == "cuda"):
+        for axes in flips:
+            dims = [axis + 2 for axis in axes]
+            given = torch.flip(windows, dims) if dims else windows
+            found = network(given[:, :, 0])[:, :, None] if flat else network(given)
+            found = torch.flip(found, dims) if dims else found
+            total = found if total is None else total + found
+    assert total is not None  # there is always the flip of no axis
+    return total / len(flips)

@@ -1,0 +1,91 @@
+"""Resampling label maps: for every voxel the label that the reference picks, ties included."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_kits.errors import ResamplingError
+from nnunet_kits.resampling.cells import Points, Taps, corners, in_chunks, mixed_places, of_box, spread, taps_along
+from nnunet_kits.resampling.operators import axis_operator
+from nnunet_kits.resampling.scheme import Scheme
+from nnunet_kits.resampling.volumes import check_shapes, slabs
+
+
+def resample_labels(labels: NDArray[Any], new_shape: Sequence[int], scheme: Scheme) -> NDArray[Any]:
+    """Resample a label map exactly as nnU-Net's ``resample_data_or_seg_to_shape`` does with ``is_seg``.
+
+    With order 1 every label's mask is interpolated linearly and the largest value wins; where two are equal, which
+    happens wherever a new voxel's centre lies half way between two labels, the nearest voxel's label wins.
+
+    Args:
+        labels: (z, y, x) label values of any integer or floating dtype.
+        new_shape: (z, y, x) of the result.
+        scheme: order 0 or 1, and order 0 along a separate axis.
+
+    Returns:
+        (z, y, x) in the dtype of ``labels``.
+
+    Raises:
+        ResamplingError: not three-dimensional, empty, or another order.
+
+    Source: batchgenerators.augmentations.utils.resize_segmentation with its default ``seg_tiebreak``.
+    """
+    whole = check_shapes(labels.shape, new_shape)
+    if labels.shape == whole:
+        return labels.copy()
+    taps = taps_along(scheme, labels.shape, whole)
+    if taps is None or scheme.separate_order > 0:
+        raise ResamplingError(
+            f"label map with a spline of order {scheme.order}, or {scheme.separate_order} along a separate axis: "
+            "only order 0 or 1, and 0 along a separate axis, have an exact equivalent. Use nnU-Net's own function."
+        )
+    classes, values = _as_classes(labels)
+    nearest = [
+        axis_operator(old, new, 0).first if tap.linear else tap.samples[0]
+        for tap, old, new in zip(taps, labels.shape, whole, strict=True)
+    ]
+    result = np.empty(whole, classes.dtype)
+    for rows in slabs(0, whole[0], result[0].size * 16):
+        needed, here = of_box(taps, (rows, (0, whole[1]), (0, whole[2])))
+        part, slab = classes[needed], result[slice(*rows)]
+        slab[...] = spread(part, [tap.samples[0] for tap in here])
+        z, y, x = mixed_places(part, here)
+        for piece in in_chunks(len(z)):
+            places = (z[piece], y[piece], x[piece])
+            closest = classes[nearest[0][places[0] + rows[0]], nearest[1][places[1]], nearest[2][places[2]]]
+            slab[places] = _winners(part, here, places, closest)
+    return result.astype(labels.dtype, copy=False) if values is None else values[result]
+
+
+def _as_classes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Small integers in the order of the labels, and the labels' values where they are not these integers."""
+    for dtype in (np.int8, np.int16):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        if low <= labels.min() and labels.max() <= high:
+            classes = labels.astype(dtype, copy=False)
+            if labels.dtype.kind in "iub" or np.array_equal(classes, labels):
+                return np.ascontiguousarray(classes), None
+    values, indices = np.unique(labels, return_inverse=True)
+    return indices.reshape(labels.shape), values
+
+
+def _winners(classes: NDArray[Any], taps: Sequence[Taps], places: Points, closest: NDArray[Any]) -> NDArray[Any]:
+    """The class of each place with the largest interpolated mask; the closest voxel's where it is among the largest."""
+    flat = classes.reshape(-1)
+    around = [(flat[index], weight) for index, weight in corners(taps, classes.shape, places)]
+    least = min(int(at.min()) for at, _ in around)
+    present = np.flatnonzero(np.sum([np.bincount(at - least, minlength=256) for at, _ in around], axis=0)) + least
+    best = np.zeros(len(closest))
+    of_closest = np.zeros(len(closest))
+    winner = np.empty(len(closest), classes.dtype)
+    for label in present:
+        score = np.zeros(len(closest))
+        for at, weight in around:
+            score += np.where(at == label, weight, 0.0)
+        np.minimum(score, 1.0, out=score)  # as the reference clips to the mask's range
+        np.copyto(winner, label, where=score > best)
+        np.copyto(of_closest, score, where=closest == label)
+        np.maximum(best, score, out=best)
+    return np.where(of_closest == best, closest, winner)

@@ -1,0 +1,251 @@
+"""``nnunet_kits predict`` on model folders, beside nnU-Net's own commands."""
+
+import json
+import pickle
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nnunetv2.ensembling.ensemble import ensemble_folders
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
+from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from small_models import BANDS, ByIntensity, model, plans_with, write_model_folder
+from small_plans import REGIONS
+from test_inference import SPACING, abdomen
+
+from nnunet_kits.cli.main import main
+from nnunet_kits.errors import ImageError, InferenceError
+from nnunet_kits.inference import files
+from nnunet_kits.inference.files import Job, find_cases, predict_files
+from nnunet_kits.inference.memory import bytes_needed, workers_that_fit
+from nnunet_kits.inference.model import load_model, previous_model_folder
+from nnunet_kits.inference.scans import read_scan
+
+OBLIQUE = np.array([[0.1, 0.2, -1.5, 10], [0, -1.4, -0.2, 20], [-2.9, 0.1, 0.1, 30], [0, 0, 0, 1.0]])
+IPL = np.array([[0, 0, -1.5, 0], [0, -1.5, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1.0]])
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Two CTs, named as nnU-Net names them."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, affine in (("case_00001", IPL), ("case_00002", OBLIQUE)):
+        image = abdomen((20, 40, 44), ((10, 20, 12), (10, 20, 32))) + np.random.default_rng(0).normal(
+            0, 20, (20, 40, 44)
+        )
+        nib.save(nib.Nifti1Image(image.astype(np.float64), affine), folder / f"{name}_0000.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def cascade(nnunet):
+    """Model folders of a cascade with random weights; two folds of the first stage."""
+    plans = plans_with(spacing=(2.7, 1.9, 1.9))  # no voxel lies halfway between two others
+    low = write_model_folder(nnunet / "nnUNet_results", plans, "3d_lowres", folds=(0, 1))
+    return low, write_model_folder(nnunet / "nnUNet_results", plans, "3d_cascade_fullres", seed=5)
+
+
+def stock_predict(folder, source, out, previous=None, mirror=False):
+    import torch
+
+    predictor = nnUNetPredictor(
+        device=torch.device("cpu"), perform_everything_on_device=False, use_mirroring=mirror, allow_tqdm=False
+    )
+    predictor.initialize_from_trained_model_folder(str(folder), None)
+    out.mkdir()
+    predictor.predict_from_files_sequential(str(source), str(out), False, True, previous and str(previous))
+
+
+def voxels(path):
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_whole_volume_files_equal_those_of_stock_prediction_stage_by_stage(cascade, scans, tmp_path):
+    low, fine = cascade
+    assert main(["predict", "-i", str(scans), "-o", str(tmp_path / "low"), "--fine", str(low), "--no-mirroring"]) == 0
+    stock_predict(low, scans, tmp_path / "stock_low")
+    stock_predict(fine, scans, tmp_path / "stock", tmp_path / "low")
+    flags = ["--whole-volume", "--no-mirroring"]
+    assert main(["predict", "-i", str(scans), "-o", str(tmp_path / "fine"), "--fine", str(fine), *flags]) == 0
+    for ours, stock in (("low", "stock_low"), ("fine", "stock")):
+        for case in ("case_00001", "case_00002"):
+            a, b = (nib.load(tmp_path / folder / f"{case}.nii.gz") for folder in (ours, stock))
+            assert np.mean(np.asarray(a.dataobj) != np.asarray(b.dataobj)) < 1e-2  # random weights: many near-ties
+            assert np.allclose(a.affine, b.affine, atol=1e-5)
+            assert a.get_data_dtype() == b.get_data_dtype() == np.uint8
+            assert len(np.unique(np.asarray(b.dataobj))) > 1
+
+
+def test_predicted_files_are_kept_and_overwritten_on_request(cascade, scans, tmp_path, capsys):
+    out, arguments = tmp_path / "out", ["predict", "-i", str(scans), "--fine", str(cascade[0]), "--no-mirroring"]
+    assert main([*arguments, "-o", str(out)]) == 0
+    (out / "case_00002.nii.gz").unlink()
+    before = (out / "case_00001.nii.gz").stat().st_mtime_ns
+    assert main([*arguments, "-o", str(out)]) == 0
+    assert "1 of 2 were predicted before" in capsys.readouterr().out
+    assert (out / "case_00001.nii.gz").stat().st_mtime_ns == before
+    assert sorted(json.loads((out / "prediction.json").read_text())["cases"]) == ["case_00001", "case_00002"]
+    assert main([*arguments, "-o", str(out), "--step", "1"]) == 2
+    assert "holds predictions made with other settings (settings)" in capsys.readouterr().err
+    assert main([*arguments, "-o", str(out), "--step", "1", "--overwrite"]) == 0
+    assert (out / "case_00001.nii.gz").stat().st_mtime_ns != before
+    assert json.loads((out / "plans.json").read_text())["plans_name"] == "SmallPlans"
+    assert (out / "dataset.json").is_file()
+
+
+def test_a_single_file_can_be_predicted_to_a_single_file(cascade, scans, tmp_path):
+    out = tmp_path / "new" / "label.nii.gz"
+    source = scans / "case_00001_0000.nii.gz"
+    assert main(["predict", "-i", str(source), "-o", str(out), "--fine", str(cascade[0]), "--step", "1"]) == 0
+    assert [path.name for path in out.parent.iterdir()] == ["label.nii.gz"]
+    assert voxels(out).shape == (20, 40, 44)
+
+
+def test_a_damaged_scan_is_named_and_the_others_are_predicted(cascade, scans, tmp_path, capsys):
+    broken = scans / "case_00001_0000.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:5000])
+    out = tmp_path / "out"
+    assert main(["predict", "-i", str(scans), "-o", str(out), "--fine", str(cascade[0]), "--step", "1"]) == 2
+    assert "the gzip file is truncated" in capsys.readouterr().err
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == ["case_00002.nii.gz"]
+
+
+@pytest.mark.parametrize("labels", [None, REGIONS], ids=["classes", "regions"])
+def test_stock_ensembling_reads_the_probabilities_and_gives_the_same_labels(nnunet, scans, tmp_path, labels):
+    plans = plans_with(patch=(16, 16, 16))
+    chosen = {} if labels is None else {"labels": labels}
+    low = write_model_folder(nnunet / "nnUNet_results", plans, "3d_lowres", **chosen)
+    out = tmp_path / "out"
+    arguments = ["-i", str(scans), "-o", str(out), "--fine", str(low), "--step", "1", "--no-mirroring"]
+    assert main(["predict", *arguments, "--save_probabilities"]) == 0
+    ensemble_folders([str(out)], str(tmp_path / "ensemble"), num_processes=1)
+    for case in ("case_00001", "case_00002"):
+        a, b = nib.load(out / f"{case}.nii.gz"), nib.load(tmp_path / "ensemble" / f"{case}.nii.gz")
+        assert np.array_equal(np.asarray(a.dataobj), np.asarray(b.dataobj))
+        assert np.allclose(a.affine, b.affine, atol=1e-5)
+        assert np.load(out / f"{case}.npz")["probabilities"].dtype == np.float32
+        assert "spacing" in pickle.loads((out / f"{case}.pkl").read_bytes())
+
+
+def test_outside_the_boxes_the_background_is_certain(tmp_path):
+    from nnunet_kits.inference.coarse_to_fine import Settings, predict_array
+    from nnunet_kits.inference.probabilities import write_probabilities
+    from nnunet_kits.inference.roi import RoiSettings
+
+    plans = plans_with()
+    coarse, fine = model(ByIntensity(), plans, "3d_lowres"), model(ByIntensity(), plans, "3d_fullres")
+    found = predict_array(abdomen(), SPACING, [fine], coarse, Settings(mirror=False, roi=RoiSettings(margin_mm=5)))
+    write_probabilities(tmp_path / "x", found, fine, {"spacing": list(SPACING)})
+    maps = np.load(tmp_path / "x.npz")["probabilities"]
+    assert np.array_equal(maps.argmax(0), found.labels)
+    assert maps[0, 0, 0, 0] == 1
+    assert np.allclose(maps.sum(0), 1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    order=st.permutations([0, 1, 2]),
+    signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
+    edges=st.tuples(*[st.sampled_from([0.5, 1.25, 3.0])] * 3),
+    dtype=st.sampled_from(["<i2", "<f8", "<f4", "<u2"]),
+    reader=st.sampled_from([NibabelIO, NibabelIOWithReorient, SimpleITKIO]),
+)
+def test_scans_are_read_and_written_as_nnunets_readers_do(tmp_path_factory, order, signs, edges, dtype, reader):
+    folder = tmp_path_factory.mktemp("scan")
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(np.multiply(signs, edges))[:, order]
+    affine[:3, 3] = (-10, 20, 5)
+    image = np.random.default_rng(0).integers(0, 900, (5, 6, 7)).astype(dtype)
+    written = nib.Nifti1Image(image, affine)
+    written.set_sform(affine, code=2)
+    written.set_qform(affine, code=1)
+    nib.save(written, folder / "a.nii.gz")
+    plans = plans_with()
+    plans["image_reader_writer"] = reader.__name__
+    scan = read_scan([folder / "a.nii.gz"], model(ByIntensity(), plans))
+    data, properties = reader().read_images([str(folder / "a.nii.gz")])
+    assert np.array_equal(scan.array.astype(np.float32), data[0])
+    assert np.allclose(scan.spacing_mm, properties["spacing"])
+    labels = (np.indices(scan.array.shape).sum(0) % 4).astype(np.uint8)
+    scan.write(labels, folder / "ours.nii.gz")
+    reader().write_seg(labels, str(folder / "stock.nii.gz"), properties)
+    reader().write_seg(labels, str(folder / "ours_properties.nii.gz"), scan.properties)
+    ours, stock = nib.load(folder / "ours.nii.gz"), nib.load(folder / "stock.nii.gz")
+    for other in (stock, nib.load(folder / "ours_properties.nii.gz")):
+        assert np.array_equal(np.asarray(ours.dataobj), np.asarray(other.dataobj))
+        assert np.allclose(ours.affine, other.affine, atol=1e-5)
+
+
+def test_the_first_stage_of_a_cascade_is_found_beside_it(cascade):
+    low, fine = cascade
+    assert previous_model_folder(fine) == low.resolve()
+    with pytest.raises(InferenceError, match="is not the model folder of a cascade"):
+        previous_model_folder(low)
+    low.rename(low.with_name("moved"))
+    with pytest.raises(InferenceError, match=r"its low-resolution model .* is missing"):
+        previous_model_folder(fine)
+
+
+def test_a_folder_that_is_no_model_is_refused_with_what_is_missing(cascade, tmp_path):
+    import torch
+
+    cpu = torch.device("cpu")
+    with pytest.raises(InferenceError, match=r"holds no plans\.json, so it is no trained model"):
+        load_model(tmp_path, cpu)
+    with pytest.raises(InferenceError, match=r"no checkpoint_final\.pth in fold 3; folds with one: 0, 1"):
+        load_model(cascade[0], cpu, ["3"])
+    with pytest.raises(InferenceError, match=r"no checkpoint_best\.pth in fold 0 to 4; folds with one: none"):
+        load_model(cascade[0], cpu, checkpoint="checkpoint_best.pth")
+
+
+def test_only_ct_files_of_one_channel_are_taken(tmp_path):
+    for name in ("a_0000.nii.gz", "b.nii.gz"):
+        (tmp_path / name).write_bytes(b"")
+    found = find_cases(tmp_path, tmp_path / "out", ".nii.gz")
+    assert [(case.name, case.output.name) for case in found] == [("a", "a.nii.gz"), ("b", "b.nii.gz")]
+    (tmp_path / "a_0001.nii.gz").write_bytes(b"")
+    with pytest.raises(ImageError, match="a CT has one channel"):
+        find_cases(tmp_path, tmp_path / "out", ".nii.gz")
+    with pytest.raises(ImageError, match="no file and no folder with"):
+        find_cases(tmp_path / "none", tmp_path / "out", ".nii.gz")
+    (tmp_path / "c.mha").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"the model reads \.nii\.gz files"):
+        find_cases(tmp_path / "c.mha", tmp_path / "out", ".nii.gz")
+
+
+def test_a_scan_that_does_not_fit_into_memory_is_refused_before_anything_is_read(cascade, scans, tmp_path, monkeypatch):
+    monkeypatch.setattr("nnunet_kits.inference.memory.available_memory_bytes", lambda: 10**8)
+    monkeypatch.setattr(files, "read_scan", lambda *_: pytest.fail("was read"))
+    with pytest.raises(InferenceError, match=r"predicting it needs about .* GB of memory, of which 0\.1 GB"):
+        predict_files(Job((str(cascade[0]),)), scans, tmp_path / "out")
+
+
+def test_workers_are_fewer_where_memory_is_short(monkeypatch):
+    monkeypatch.setattr("nnunet_kits.inference.memory.available_memory_bytes", lambda: 10_000)
+    assert workers_that_fit(4_000, wanted=8, cases=9, largest="a") == 2
+    assert workers_that_fit(100, wanted=8, cases=3, largest="a") == 3
+    small = bytes_needed([(model(ByIntensity(), plans_with()), 1.0)], (100, 512, 512), SPACING, 2)
+    assert bytes_needed([(model(ByIntensity(), plans_with()), 1.0)], (600, 512, 512), SPACING, 2) > small
+    assert BANDS["0"]["std"] == 100
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--step", "0"), ("--step", "1.5"), ("--margin-mm", "-1")])
+def test_impossible_numbers_are_refused(flag, value, tmp_path, capsys):
+    arguments = ["predict", "-i", str(tmp_path), "-o", str(tmp_path), "--fine", str(tmp_path), flag, value]
+    assert main(arguments) == 2
+    assert flag.strip("-").split("-")[0] in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_predict_what_one_does(cascade, scans, tmp_path):
+    say = []
+    job = Job((str(cascade[0]),))
+    assert predict_files(job, scans, tmp_path / "two", workers=2, say=say.append) == {}
+    assert "2 process(es)" in say[0]
+    predict_files(job, scans, tmp_path / "one", say=say.append)
+    for case in ("case_00001.nii.gz", "case_00002.nii.gz"):
+        assert np.array_equal(voxels(tmp_path / "one" / case), voxels(tmp_path / "two" / case))
