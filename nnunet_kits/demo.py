@@ -49,7 +49,7 @@ class Form:
     trainer: str
 
 
-WHOLE = Form("whole", 16, 3, "small", "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_6epochs")
+WHOLE = Form("whole", 16, 3, "small", "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_4epochs")
 QUICK = Form("quick", 4, 2, "tiny", "KiTSDemoPlans", "ResUNetTrainer_AdamWCosine_1epochs")
 
 
