@@ -190,6 +190,13 @@ def test_the_first_stage_of_a_cascade_is_found_beside_it(cascade):
         previous_model_folder(fine)
 
 
+def test_our_trainers_are_found_without_any_variable(cascade, monkeypatch):
+    import torch
+
+    monkeypatch.delenv("nnUNet_extTrainer")
+    assert len(load_model(cascade[0], torch.device("cpu")).weights) == 2
+
+
 def test_a_folder_that_is_no_model_is_refused_with_what_is_missing(cascade, tmp_path):
     import torch
 

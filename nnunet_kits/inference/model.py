@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
+from nnunet_kits.environment import TRAINER_VARIABLE, with_shim
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.windows import Tiling
 
@@ -119,6 +121,7 @@ def load_model(
             f"{folder}: no {checkpoint} in fold {', '.join(missing) or '0 to 4'}; folds with one: "
             f"{', '.join(found) or 'none'}. Choose with --folds or --checkpoint, or finish the training."
         )
+    os.environ[TRAINER_VARIABLE] = with_shim(os.environ.get(TRAINER_VARIABLE))  # nnU-Net then finds our trainers
     predictor = _predictor(device)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.jit.*")  # what nnU-Net's trainer tree imports still uses it
