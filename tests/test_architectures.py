@@ -7,6 +7,7 @@ from torch import nn
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.architectures.preactivation import PreActivationBlock
 from nnunet_kits.architectures.residual import encoder_blocks
+from nnunet_kits.errors import TrainingError
 
 TOPOLOGIES = {
     "3d": dict(conv_op=nn.Conv3d, kernel_sizes=[[3, 3, 3]] * 3, strides=[[1, 1, 1], [2, 2, 2], [2, 2, 2]]),
@@ -17,6 +18,18 @@ TOPOLOGIES = {
     "scalars": dict(conv_op=nn.Conv3d, kernel_sizes=[3, 3, 3], strides=[1, 2, 2]),
 }
 PATCH = {"3d": (8, 12, 16), "2.5d": (5, 12, 16), "2d": (12, 16), "scalars": (8, 12, 16)}
+CLASSES = {name: pydoc.locate(path) for name, path in NETWORKS.items()}
+SUPERVISED = [name for name, network in CLASSES.items() if getattr(network, "supports_deep_supervision", True)]
+
+
+def fits(name, topology):
+    """Whether a network is for patches of a topology's dimensions."""
+    return len(PATCH[topology]) in getattr(CLASSES[name], "dimensions", (2, 3))
+
+
+def usual(name):
+    """A topology that a network takes."""
+    return "3d" if fits(name, "3d") else "2d"
 
 
 def build(name, topology, channels=1, classes=4, deep_supervision=False):
@@ -33,13 +46,17 @@ def build(name, topology, channels=1, classes=4, deep_supervision=False):
     return network
 
 
-@pytest.fixture(params=list(NETWORKS))
+@pytest.fixture(params=SUPERVISED)
 def name(request):
     return request.param
 
 
 @pytest.mark.parametrize("topology", list(TOPOLOGIES))
 def test_logits_have_the_size_of_the_input_and_deep_supervision_gives_one_output_per_decoder_stage(name, topology):
+    if not fits(name, topology):
+        with pytest.raises(TrainingError, match="but the configuration is"):
+            build(name, topology)
+        return
     x = torch.randn(2, 1, *PATCH[topology])
     outputs = build(name, topology, deep_supervision=True)(x)
     assert len(outputs) == 2
@@ -50,10 +67,11 @@ def test_logits_have_the_size_of_the_input_and_deep_supervision_gives_one_output
 
 
 def test_weights_are_the_same_with_and_without_deep_supervision(name):
-    with_it, without = build(name, "3d", deep_supervision=True), build(name, "3d")
+    topology = usual(name)
+    with_it, without = build(name, topology, deep_supervision=True), build(name, topology)
     assert with_it.state_dict().keys() == without.state_dict().keys()
     without.load_state_dict(with_it.state_dict())
-    x = torch.randn(1, 1, 8, 12, 16)
+    x = torch.randn(1, 1, *PATCH[topology])
     with torch.no_grad():
         assert torch.equal(with_it.eval()(x)[0], without.eval()(x))
         with_it.decoder.deep_supervision = False
@@ -61,12 +79,14 @@ def test_weights_are_the_same_with_and_without_deep_supervision(name):
 
 
 def test_the_cascades_extra_channels_and_region_heads_fit(name):
-    assert build(name, "3d", channels=4, classes=3)(torch.randn(1, 4, 8, 12, 16)).shape == (1, 3, 8, 12, 16)
+    patch = PATCH[usual(name)]
+    assert build(name, usual(name), channels=4, classes=3)(torch.randn(1, 4, *patch)).shape == (1, 3, *patch)
 
 
 def test_a_step_of_gradient_descent_lowers_the_loss_and_reaches_every_used_weight(name):
-    network = build(name, "3d", deep_supervision=False)
-    x, target = torch.randn(2, 1, 8, 12, 16), torch.randint(0, 4, (2, 8, 12, 16))
+    network = build(name, usual(name), deep_supervision=False)
+    patch = PATCH[usual(name)]
+    x, target = torch.randn(2, 1, *patch), torch.randint(0, 4, (2, *patch))
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     losses = []
     for _ in range(6):
@@ -81,7 +101,7 @@ def test_a_step_of_gradient_descent_lowers_the_loss_and_reaches_every_used_weigh
 
 
 def test_segmentation_heads_are_named_so_that_nnunet_leaves_them_out_of_pretrained_weights(name):
-    heads = [k for k in build(name, "3d").state_dict() if ".seg_layers." in k]
+    heads = [k for k in build(name, usual(name)).state_dict() if ".seg_layers." in k]
     assert len(heads) == 4  # two scales, weight and bias
 
 
@@ -139,3 +159,63 @@ def test_preactivation_blocks_start_as_the_identity():
 def test_features_that_do_not_fit_the_stages_are_refused():
     with pytest.raises(ValueError, match="features_per_stage has 2 entries for 3 stages"):
         pydoc.locate(NETWORKS["PreActResUNet"])(1, 2, False, 3, [4, 6], **TOPOLOGIES["3d"])
+
+
+def test_the_25d_network_never_pools_along_z_and_its_lower_outputs_have_the_plans_size():
+    network = build("ResUNet25D", "3d", deep_supervision=True)
+    convolutions = [m for m in network.modules() if isinstance(m, (nn.Conv3d, nn.ConvTranspose3d, nn.AvgPool3d))]
+    strides = {tuple(m.stride) if not isinstance(m.stride, int) else (m.stride,) * 3 for m in convolutions}
+    assert {stride[0] for stride in strides} == {1}
+    assert (1, 2, 2) in strides
+    outputs = network(torch.randn(1, 1, 8, 12, 16))
+    assert [tuple(output.shape[2:]) for output in outputs] == [(8, 12, 16), (4, 6, 8)]
+
+
+def test_the_recursive_network_has_two_sub_blocks_a_side_and_twelve_million_weights_in_the_papers_size():
+    network = CLASSES["RecursiveUNet2D"](
+        1, 3, False, 6, [20 * 2**i for i in range(6)], nn.Conv2d, [[3, 3]] * 6, [[1, 1]] + [[2, 2]] * 5
+    )
+    assert sum(isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) for m in network.modules()) == 2 * 6 + 2 * 5
+    assert 11e6 < sum(p.numel() for p in network.parameters()) < 13e6  # the paper: 12M
+    assert network(torch.randn(1, 1, 64, 96)).shape == (1, 3, 64, 96)
+
+
+FLAT = dict(n_stages=3, features_per_stage=[4, 6, 8], **TOPOLOGIES["2d"])
+
+
+def test_the_resnet34_network_needs_its_extra_and_says_so(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "segmentation_models_pytorch", None)
+    with pytest.raises(TrainingError, match=r"pip install 'nnunet_kits\[smp\]'"):
+        CLASSES["ResNet34UNet2D"](1, 4, False, **FLAT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [((1, 4, True), "cannot be trained with deep supervision"), ((1, 4, False, "3d"), "but the configuration is 3D")],
+)
+def test_the_resnet34_network_refuses_what_it_cannot(arguments, said):
+    topology = {**FLAT, **TOPOLOGIES[arguments[3]]} if len(arguments) > 3 else FLAT
+    with pytest.raises(TrainingError, match=said):
+        CLASSES["ResNet34UNet2D"](*arguments[:3], **topology)
+
+
+def test_the_resnet34_network_trains_on_its_own_and_starts_from_a_file_of_imagenet_weights(tmp_path):
+    library = pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+    network = CLASSES["ResNet34UNet2D"](2, 4, False, **FLAT)
+    assert network(torch.randn(2, 2, 64, 32)).shape == (2, 4, 64, 32)
+    assert [key for key in network.state_dict() if ".seg_layers." in key]
+    with pytest.raises(TrainingError, match="no multiple of 32"):
+        network(torch.randn(1, 2, 48, 32))
+    weights = library.encoders.get_encoder("resnet34", in_channels=3, weights=None).state_dict()
+    torch.save(weights, tmp_path / "resnet34.pth")
+    network.load_imagenet_encoder(str(tmp_path / "resnet34.pth"))
+    assert torch.equal(network.encoder.state_dict()["layer1.0.conv1.weight"], weights["layer1.0.conv1.weight"])
+    assert torch.allclose(network.encoder.conv1.weight.sum(1), weights["conv1.weight"].sum(1), atol=1e-6)
+    torch.save({"conv1.weight": weights["conv1.weight"]}, tmp_path / "other.pth")
+    with pytest.raises(TrainingError, match="no weights of a ResNet34"):
+        network.load_imagenet_encoder(str(tmp_path / "other.pth"))
+    with pytest.raises(TrainingError, match="no such file of ImageNet weights"):
+        network.load_imagenet_encoder(str(tmp_path / "none.pth"))
+    (tmp_path / "text.pth").write_text("x")
+    with pytest.raises(TrainingError, match="is no file of weights"):
+        network.load_imagenet_encoder(str(tmp_path / "text.pth"))

@@ -128,3 +128,23 @@ def test_a_missing_dataset_and_contradicting_splits_are_refused(converted):
     (converted / "nnUNet_raw" / DATASET / "dataset.json").unlink()
     with pytest.raises(PlanError, match=r"Dataset220_KiTS2023 has no dataset.json"):
         plan_dataset(220, load_preset("KiTSDemoPlans"))
+
+
+def test_a_window_of_hounsfield_units_becomes_minus_one_to_one(converted):
+    import numpy as np
+    from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization
+
+    plans_file, _ = plan_dataset(220, load_preset("KiTSChenZhang25DPlans"))
+    properties = json.loads(plans_file.read_text())["foreground_intensity_properties_per_channel"]["0"]
+    image = np.array([-1000.0, -200.0, 100.0, 400.0, 3000.0], np.float32)
+    assert CTNormalization(False, properties).run(image).tolist() == [-1, -1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["KiTSChenJin2DPlans", "KiTSBeheshtifard2DPlans"])
+def test_two_dimensional_presets_are_planned_in_the_plane(converted, name):
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    flat = PlansManager(str(plan_dataset(220, load_preset(name))[0])).get_configuration("2d")
+    assert len(flat.patch_size) == len(flat.spacing) == 2
+    assert flat.network_arch_init_kwargs["conv_op"] == "torch.nn.modules.conv.Conv2d"
+    assert flat.configuration["median_image_size_in_voxels"] == [pytest.approx(0.8 * 512 / flat.spacing[0], abs=1)] * 2

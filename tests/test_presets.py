@@ -28,6 +28,20 @@ def test_the_cascade_preset_says_what_george_2021_says():
     assert (preset.features_first, preset.features_max) == (30, 320)
 
 
+def test_the_presets_of_the_papers_say_what_the_papers_say():
+    zhang = load_preset("KiTSZhangPlans").configurations["3d_fullres"]
+    assert (zhang["spacing_zyx_mm"], zhang["patch_size"]) == ([3.22, 1.62, 1.62], [80, 160, 160])
+    assert zhang["batch_size"] == 2 * (1 + 2)
+    fine = load_preset("KiTSChenZhang25DPlans").configurations["3d_fullres"]
+    assert fine["patch_size"] == [48, 224, 384]
+    assert fine["strides"] == [[1, 1, 1]] + [[1, 2, 2]] * 3
+    assert load_preset("KiTSChenZhang25DPlans").hu_window == [-200, 400]
+    slices = load_preset("KiTSChenJin2DPlans")
+    assert slices.features_first * 2 ** (len(slices.configurations["2d"]["strides"]) - 1) == slices.features_max == 640
+    assert slices.configurations["2d"]["batch_size"] == 7
+    assert load_preset("KiTSBeheshtifard2DPlans").configurations["2d"]["batch_size"] == 128
+
+
 def changed(tmp_path, change):
     content = json.loads((PRESETS_FOLDER / "KiTSCascadePlans.json").read_text())
     change(content)
@@ -42,7 +56,13 @@ def changed(tmp_path, change):
         (lambda c: c.pop("source"), "lacks source"),
         (lambda c: c.update(colour=1), "has unknown colour"),
         (lambda c: c["configurations"]["3d_lowres"].update(patchsize=1), "configuration 3d_lowres: has unknown patch"),
-        (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[1, 2]), "must be three positive numbers"),
+        (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[1]), "must be three positive numbers"),
+        (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[8, 8]), "must have as many numbers"),
+        (
+            lambda c: c["configurations"]["3d_lowres"].update(strides=[[1, 1, 1]]),
+            "strides and kernel_sizes go together",
+        ),
+        (lambda c: c.update(hu_window=[400, -200]), "must be the lowest and the highest HU"),
         (lambda c: c["configurations"]["3d_lowres"].update(spacing_zyx_mm=[1, 0, 1]), "must be three positive"),
         (lambda c: c["configurations"]["3d_lowres"].update(next_stage="4d"), "next_stage names '4d'"),
         (lambda c: c["configurations"]["3d_lowres"].update(max_stages=2), "max_stages is 2, but deep supervision"),
@@ -55,7 +75,7 @@ def test_a_preset_with_a_wrong_key_or_value_is_refused(tmp_path, change, message
 
 
 def test_unknown_presets_and_broken_files_are_refused(tmp_path):
-    with pytest.raises(PlanError, match=r"no preset 'KiTSNoPlans'. Known: KiTSCascadePlans, KiTSDemoPlans"):
+    with pytest.raises(PlanError, match=r"no preset 'KiTSNoPlans'. Known: KiTSBeheshtifard2DPlans, KiTSCascadePlans"):
         load_preset("KiTSNoPlans")
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(PlanError, match="not a JSON file"):

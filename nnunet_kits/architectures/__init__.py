@@ -8,5 +8,8 @@ NETWORKS: dict[str, str] = {
     "PlainUNet": "nnunet_kits.architectures.plain.PlainUNet",
     "ResUNet": "nnunet_kits.architectures.residual.ResUNet",
     "PreActResUNet": "nnunet_kits.architectures.preactivation.PreActResUNet",
+    "ResUNet25D": "nnunet_kits.architectures.anisotropic.ResUNet25D",
+    "RecursiveUNet2D": "nnunet_kits.architectures.recursive.RecursiveUNet2D",
+    "ResNet34UNet2D": "nnunet_kits.architectures.pretrained.ResNet34UNet2D",
 }
 """Name in a trainer's name -> dotted path of the class."""

@@ -53,7 +53,7 @@ class PresetPlanner(ExperimentPlanner):
             suppress_transpose,
         )
         self.UNet_base_num_features = preset.features_first
-        self.UNet_max_features_3d = preset.features_max
+        self.UNet_max_features_3d = self.UNet_max_features_2d = preset.features_max
 
     def plan_experiment(self) -> dict[str, Any]:
         """Assemble the plans, write them and dataset.json to the preprocessed folder, and return them."""
@@ -73,16 +73,26 @@ class PresetPlanner(ExperimentPlanner):
             "configurations": configurations,
             "experiment_planner_used": type(self).__name__,
             "label_manager": "LabelManager",
-            "foreground_intensity_properties_per_channel": fingerprint["foreground_intensity_properties_per_channel"],
+            "foreground_intensity_properties_per_channel": self._intensities(),
         }
         self.plans = plans
         self.save_plans(plans)
         return plans
 
+    def _intensities(self) -> dict[str, Any]:
+        """What ``CTNormalization`` clips to, subtracts and divides by: the fingerprint's, or the preset's window."""
+        found: dict[str, Any] = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
+        if self.preset.hu_window is None:
+            return found
+        low, high = (float(hu) for hu in self.preset.hu_window)
+        window = {"percentile_00_5": low, "percentile_99_5": high, "mean": (low + high) / 2, "std": (high - low) / 2}
+        return {channel: {**properties, **window} for channel, properties in found.items()}
+
     def _configuration(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         spacing = np.array(given["spacing_zyx_mm"], dtype=float)
+        axes = slice(3 - len(spacing), None)  # of a two-dimensional configuration: y and x
         shapes = [
-            compute_new_shape(shape, old, spacing)
+            compute_new_shape(shape[axes], old[axes], spacing)
             for shape, old in zip(
                 self.dataset_fingerprint["shapes_after_crop"], self.dataset_fingerprint["spacings"], strict=True
             )
@@ -91,25 +101,27 @@ class PresetPlanner(ExperimentPlanner):
         voxels = float(np.prod(median_shape) * self.dataset_json["numTraining"])
         plan = self.get_plans_for_configuration(spacing, median_shape, self.generate_data_identifier(name), voxels, {})
         if not self.sized_by_memory:
-            plan["patch_size"], topology = self._topology(spacing, given["patch_size"], given.get("max_stages"))
+            plan["patch_size"], topology = self._topology(spacing, given)
             plan["batch_size"] = given["batch_size"]
             plan["architecture"]["arch_kwargs"].update(topology)
         plan["batch_dice"] = given["batch_dice"]
         plan.update({key: given[key] for key in ("next_stage", "kits_training") if key in given})
         return plan
 
-    def _topology(
-        self, spacing: np.ndarray, patch_size: Sequence[int], max_stages: int | None
-    ) -> tuple[list[int], dict[str, Any]]:
-        """nnU-Net's strides and kernels for a fixed patch.
+    def _topology(self, spacing: np.ndarray, given: Mapping[str, Any]) -> tuple[list[int], dict[str, Any]]:
+        """Strides and kernels of a fixed patch: the preset's, or by nnU-Net's rules.
 
         Raises:
             PlanError: the patch is no multiple of the strides.
         """
-        _, strides, kernels, _, _ = get_pool_and_conv_props(
-            spacing, patch_size, self.UNet_featuremap_min_edge_length, NO_MORE_POOLINGS_THAN
-        )
-        stages = min(len(strides), max_stages or len(strides))
+        patch_size = given["patch_size"]
+        if "strides" in given:
+            strides, kernels = given["strides"], given["kernel_sizes"]
+        else:
+            _, strides, kernels, _, _ = get_pool_and_conv_props(
+                spacing, patch_size, self.UNet_featuremap_min_edge_length, NO_MORE_POOLINGS_THAN
+            )
+        stages = min(len(strides), given.get("max_stages") or len(strides))
         factors = np.prod(strides[:stages], axis=0)
         if np.any(np.array(patch_size) % factors):
             fitting = (np.ceil(np.array(patch_size) / factors) * factors).astype(int).tolist()

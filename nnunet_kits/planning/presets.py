@@ -11,7 +11,7 @@ from nnunet_kits.errors import PlanError
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 
 CONFIGURATION_KEYS = ("spacing_zyx_mm", "patch_size", "batch_size", "batch_dice")
-OPTIONAL_KEYS = ("max_stages", "next_stage", "kits_training")
+OPTIONAL_KEYS = ("max_stages", "strides", "kernel_sizes", "next_stage", "kits_training")
 INHERITING_KEYS = ("inherits_from", "previous_stage")
 
 
@@ -27,7 +27,12 @@ class Preset:
         features_max: their limit.
         configurations: name -> what nnU-Net's configuration of that name gets. Either ``spacing_zyx_mm``,
             ``patch_size``, ``batch_size``, ``batch_dice`` and optionally ``max_stages`` (fewer resolutions than
-            nnU-Net's rules give), ``next_stage`` and ``kits_training``, or ``inherits_from`` and ``previous_stage``.
+            nnU-Net's rules give), ``strides`` and ``kernel_sizes`` (one per stage, instead of nnU-Net's rules),
+            ``next_stage`` and ``kits_training``, or ``inherits_from`` and ``previous_stage``. A two-dimensional
+            configuration gives (y, x) where others give (z, y, x).
+        hu_window: lowest and highest HU; what lies outside is clipped, and they become -1 and 1. None for nnU-Net's
+            rule: percentiles, mean and deviation of labelled voxels.
+        deviations: where the preset is not what the source says, or the source is silent.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Preset:
     features_first: int
     features_max: int
     configurations: Mapping[str, Mapping[str, Any]]
+    hu_window: tuple[float, float] | None = None
+    deviations: tuple[str, ...] = ()
 
 
 def preset_names() -> list[str]:
@@ -60,10 +67,14 @@ def load_preset(name_or_file: str) -> Preset:
         raise PlanError(f"{path}: not a JSON file ({error}).") from error
     if not isinstance(content, dict):
         raise PlanError(f"{path}: a preset is a JSON object, not a {type(content).__name__}.")
-    _exactly(str(path), content, ("summary", "source", "features_first", "features_max", "configurations"))
+    needed = ("summary", "source", "features_first", "features_max", "configurations")
+    _exactly(str(path), content, needed, ("hu_window", "deviations"))
+    window = content.get("hu_window")
+    if window is not None and (len(window) != 2 or window[0] >= window[1]):
+        raise PlanError(f"{path}: hu_window is {window}, but must be the lowest and the highest HU.")
     for name, configuration in content["configurations"].items():
         _check_configuration(f"{path}, configuration {name}", configuration, content["configurations"])
-    return Preset(name=path.stem, **content)
+    return Preset(name=path.stem, **{**content, "deviations": tuple(content.get("deviations", ()))})
 
 
 def _check_configuration(where: str, given: Mapping[str, Any], all_configurations: Mapping[str, Any]) -> None:
@@ -72,8 +83,14 @@ def _check_configuration(where: str, given: Mapping[str, Any], all_configuration
     else:
         _exactly(where, given, CONFIGURATION_KEYS, OPTIONAL_KEYS)
         for key in ("spacing_zyx_mm", "patch_size"):
-            if len(given[key]) != 3 or any(value <= 0 for value in given[key]):
-                raise PlanError(f"{where}: {key} is {given[key]}, but must be three positive numbers (z, y, x).")
+            if len(given[key]) not in (2, 3) or any(value <= 0 for value in given[key]):
+                raise PlanError(
+                    f"{where}: {key} is {given[key]}, but must be three positive numbers (z, y, x), or two for 2D."
+                )
+        if len(given["spacing_zyx_mm"]) != len(given["patch_size"]):
+            raise PlanError(f"{where}: spacing_zyx_mm and patch_size must have as many numbers, three or two.")
+        if len(given.get("strides", [])) != len(given.get("kernel_sizes", [])):
+            raise PlanError(f"{where}: strides and kernel_sizes go together, one of each per stage.")
     stages = given.get("max_stages", 3)
     if isinstance(stages, bool) or not isinstance(stages, int) or stages < 3:
         raise PlanError(f"{where}: max_stages is {stages!r}, but deep supervision needs an integer of at least 3.")

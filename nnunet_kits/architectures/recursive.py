@@ -1,0 +1,115 @@
+"""The recursive 2D U-Net: a U-Net with a U-Net inside it, down to the bottom."""
+
+from collections.abc import Sequence
+
+import torch
+from dynamic_network_architectures.initialization.weight_init import InitWeights_He
+from torch import nn
+
+from nnunet_kits.errors import TrainingError
+
+
+def sub_blocks(inputs: int, outputs: int) -> nn.Sequential:
+    """Two sub-blocks of conv 3x3 - instnorm - ReLU: (b, inputs, y, x) -> (b, outputs, y, x)."""
+    layers: list[nn.Module] = []
+    for width in (inputs, outputs):
+        layers += [nn.Conv2d(width, outputs, 3, padding=1), nn.InstanceNorm2d(outputs, eps=1e-5, affine=True)]
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+class Level(nn.Module):
+    """One level: two sub-blocks, all levels below it at half the resolution, and two sub-blocks on both joined."""
+
+    def __init__(self, inputs: int, features: Sequence[int], strides: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.context = sub_blocks(inputs, features[0])
+        self.below: Level | None = None
+        if len(features) > 1:
+            self.pool = nn.MaxPool2d(strides[0])
+            self.below = Level(features[0], features[1:], strides[1:])
+            self.localization = sub_blocks(features[0] + features[1], features[0])
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Features of this level and all below, highest resolution first."""
+        context = self.context(x)
+        if self.below is None:
+            return [context]
+        lower = self.below(self.pool(context))
+        up = nn.functional.interpolate(lower[0], size=context.shape[2:], mode="bilinear", align_corners=False)
+        return [self.localization(torch.cat([context, up], 1)), *lower]
+
+
+class Heads(nn.Module):
+    """A 1x1 convolution for each resolution but the lowest."""
+
+    def __init__(self, features: Sequence[int], num_classes: int, deep_supervision: bool) -> None:
+        super().__init__()
+        self.deep_supervision = deep_supervision
+        self.seg_layers = nn.ModuleList([nn.Conv2d(width, num_classes, 1) for width in features])
+
+    def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
+        """Logits of every level, or of the highest alone."""
+        if self.deep_supervision:
+            return [head(level) for head, level in zip(self.seg_layers, levels, strict=False)]
+        logits: torch.Tensor = self.seg_layers[0](levels[0])
+        return logits
+
+
+class RecursiveUNet2D(nn.Module):
+    """Chen and Jin's 2D U-Net: max pooling on the way down, bilinear upsampling on the way up.
+
+    The paper has six levels with 20 filters at the first, doubling with each; here both come from the plans
+    (``KiTSChenJin2DPlans`` says what the paper says).
+
+    Args:
+        input_channels: channels of the input, the cascade's one-hot channels included.
+        num_classes: output channels (classes with background, or regions).
+        deep_supervision: True gives a list of ``n_stages - 1`` logits, highest resolution first; False one tensor.
+        n_stages: levels.
+        features_per_stage: filters at each of them.
+        conv_op: ``torch.nn.Conv2d``.
+        kernel_sizes: not used: the paper's convolutions are 3 x 3.
+        strides: one per level; the first is 1.
+
+    Shape:
+        input (b, input_channels, y, x) -> logits (b, num_classes, y, x).
+
+    Raises:
+        TrainingError: a 3D configuration.
+
+    Source: Chen and Jin, "A 2D U-Net for Automated Kidney and Renal Tumor Segmentation", KiTS19, section 3.2.
+    """
+
+    dimensions = (2,)
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        deep_supervision: bool,
+        n_stages: int,
+        features_per_stage: Sequence[int],
+        conv_op: type[nn.Conv2d] | type[nn.Conv3d],
+        kernel_sizes: Sequence[Sequence[int] | int],
+        strides: Sequence[Sequence[int] | int],
+    ) -> None:
+        if conv_op is not nn.Conv2d:
+            raise TrainingError(
+                "RecursiveUNet2D: its patches are slices, but the configuration is 3D. Train configuration 2d."
+            )
+        super().__init__()
+        steps = [(s, s) if isinstance(s, int) else (int(s[0]), int(s[1])) for s in strides]
+        features = list(features_per_stage)[:n_stages]
+        self.encoder = Level(input_channels, features, steps[1:])
+        self.decoder = Heads(features[:-1], num_classes, deep_supervision)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Logits, or a list of them with deep supervision."""
+        found: torch.Tensor | list[torch.Tensor] = self.decoder(self.encoder(x))
+        return found
+
+    @staticmethod
+    def initialize(module: nn.Module) -> None:
+        """He initialisation."""
+        InitWeights_He(1e-2)(module)
