@@ -26,3 +26,22 @@ def nnunet(tmp_path, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", str(SHIM_FOLDER))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def small_datasets(tmp_path_factory):
+    """The small dataset in its three forms, preprocessed; never written to. See small_data.py."""
+    from small_data import FORMS, write_preprocessed
+
+    root = tmp_path_factory.mktemp("small_datasets")
+    for form in FORMS:
+        write_preprocessed(root, form)
+    return root
+
+
+@pytest.fixture
+def small(nnunet, small_datasets, monkeypatch):
+    """nnU-Net's folders with the small dataset and empty results; returns the folder that holds them."""
+    for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+        monkeypatch.setenv(name, str(small_datasets / name))
+    return small_datasets

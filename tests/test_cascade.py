@@ -147,7 +147,7 @@ def test_stages_of_different_trainers_are_named_after_each_other(planned):
         ((220, "SmallPlans", "nnUNetTrainer", "ResUNetTrainer"), TrainingError, "nnUNetTrainer is not one of ours"),
         ((220, "SmallPlans", "ResUNetTrainer_after_A", "B"), TrainingError, "follows A, but --previous-trainer says B"),
         ((220, "SmallPlans", "ResUNetTrainer_Focalish"), TrainerNameError, "no part of a trainer's name"),
-        ((220, "SmallPlans", "ResUNetTrainer", "PlainUNetTrainer_Adam"), TrainerNameError, "no part of a trainer's"),
+        ((220, "SmallPlans", "ResUNetTrainer", "PlainUNetTrainer_Adamm"), TrainerNameError, "no part of a trainer's"),
     ],
 )
 def test_a_cascade_that_cannot_be_trained_is_refused(planned, arguments, error, message):

@@ -5,8 +5,11 @@ import pytest
 import torch
 from small_plans import CLASSES, REGIONS, architecture, cascade_plans, configuration, dataset_json, plans
 
+from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainerNameError, TrainingError
 from nnunet_kits.training import checkpoints
+from nnunet_kits.training.names import parse_trainer_name
+from nnunet_kits.training.sampling import SAMPLINGS
 from nnunet_kits.training.trainers import NAMED_TRAINERS, trainer_class
 
 CPU = torch.device("cpu")
@@ -49,22 +52,43 @@ def test_a_misspelt_network_is_left_to_nnunet_with_a_hint(nnunet, capsys):
     assert "Did you mean ResUNetTrainer?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("labels", [CLASSES, REGIONS])
-@pytest.mark.parametrize("name", NAMED_TRAINERS)
-def test_a_trainer_brings_its_network_to_any_plans_and_trains_and_validates_a_step(nnunet, name, labels):
-    trainer = initialised(make(name, labels=labels))
-    expected = name.removesuffix("Trainer")
-    assert type(trainer.network).__name__ == expected
-    data = torch.randn(2, 1, 16, 24, 24)
-    channels = 3 if labels is REGIONS else 1
-    target = [
-        torch.randint(0, 2 if labels is REGIONS else 4, (2, channels, 16 // s, 24 // s, 24 // s)).float()
-        for s in (1, 2, 4)
+def plans_for(name, settings=None):
+    """Plans that suit a trainer: 2D or 3D, a batch that its sampling can make, and their configuration's name."""
+    parts = parse_trainer_name(name)
+    batch = SAMPLINGS[parts.sampling].images_per_case * 2
+    changes = {"batch_size": batch, "kits_training": {"imagenet_weights": "none", **(settings or {})}}
+    if parts.network.endswith("2D"):
+        flat = {"patch_size": [32, 32], "spacing": [2.0, 2.0], "architecture": architecture(dimensions=2)}
+        return plans(**{"2d": configuration(**{**flat, **changes})}), "2d"
+    return plans(**{"3d_fullres": configuration(**changes)}), "3d_fullres"
+
+
+def random_batch(trainer, labels):
+    """Images and targets of random numbers, at the resolutions that the trainer wants targets at."""
+    patch, batch = trainer.configuration_manager.patch_size, trainer.batch_size
+    channels, values = (3, 2) if labels is REGIONS else (1, 4)
+    targets = [
+        torch.randint(0, values, (batch, channels, *(round(edge * f) for edge, f in zip(patch, scale, strict=True))))
+        for scale in trainer._get_deep_supervision_scales() or [[1] * len(patch)]
     ]
-    loss = trainer.train_step({"data": data, "target": target})["loss"]
-    assert np.isfinite(loss)
+    targets = [target.float() for target in targets]
+    return {
+        "data": torch.randn(batch, trainer.num_input_channels, *patch),
+        "target": targets if trainer.enable_deep_supervision else targets[0],
+    }
+
+
+@pytest.mark.parametrize("labels", [CLASSES, REGIONS])
+@pytest.mark.parametrize("name", [*NAMED_TRAINERS, *(f"{network}Trainer_Mixup" for network in NETWORKS)])
+def test_a_trainer_brings_its_network_to_any_plans_and_trains_and_validates_a_step(nnunet, name, labels):
+    weights = [1, 2, 3] if labels is REGIONS else [1, 1, 2, 3]
+    trainer = initialised(make(name, *plans_for(name, {"class_weights": weights}), labels=labels))
+    network = parse_trainer_name(name).network
+    assert type(trainer.network).__name__ == ("PlainConvUNet" if network == "PlannedUNet" else network)
+    batch = random_batch(trainer, labels)
+    assert np.isfinite(trainer.train_step(batch)["loss"])
     with torch.no_grad():
-        assert np.isfinite(trainer.validation_step({"data": data, "target": target})["loss"])
+        assert np.isfinite(trainer.validation_step(batch)["loss"])
 
 
 def test_a_2d_configuration_gets_a_2d_network(nnunet):

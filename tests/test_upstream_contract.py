@@ -187,3 +187,105 @@ def test_a_preprocessed_folder_must_hold_one_kind_of_array(tmp_path):
 
 def test_a_configuration_states_everything_a_trainer_reads():
     assert set(configuration()) >= {"data_identifier", "batch_size", "patch_size", "spacing", "architecture"}
+
+
+def test_a_loader_draws_the_cases_then_asks_for_each_in_turn_whether_it_must_show_foreground_and_for_its_box(small):
+    from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+    from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+    from small_data import CASES, FORMS
+
+    calls = []
+
+    class Recorder(nnUNetDataLoader):
+        def get_indices(self):
+            calls.append("cases")
+            return super().get_indices()
+
+        def _oversample_last_XX_percent(self, sample_idx):
+            calls.append(sample_idx)
+            return super()._oversample_last_XX_percent(sample_idx)
+
+        def get_bbox(self, data_shape, force_fg, class_locations, **more):
+            calls.append(force_fg)
+            assert set(class_locations) == {1, 2, 3}
+            assert class_locations[2].shape[1] == 4
+            return super().get_bbox(data_shape, force_fg, class_locations, **more)
+
+    def transforms(image, segmentation):  # a result of any shape is a sample of the batch
+        return {"image": image[None], "segmentation": [segmentation[None], segmentation[None]]}
+
+    folder = small / "nnUNet_preprocessed" / FORMS["classes"][0] / "Small_3d_fullres"
+    dataset = nnUNetDatasetBlosc2(str(folder), list(CASES))
+    labels = PlansManager(plans()).get_label_manager(dataset_json())
+    loader = Recorder(dataset, 3, (4, 5, 6), (4, 5, 6), labels, 1 / 3, transforms=transforms)
+    batch = next(loader)
+    assert calls == ["cases", 0, False, 1, False, 2, True]
+    assert batch["data"].shape == batch["target"][1].shape == (3, 1, 1, 4, 5, 6)
+
+
+def test_class_locations_have_a_key_per_label_or_region_and_one_with_minus_one_for_what_is_annotated():
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+
+    segmentation = np.zeros((1, 2, 3, 4), np.int8)
+    segmentation[0, 1, 1, 1] = 2
+    found = DefaultPreprocessor._sample_foreground_locations(segmentation, [(1, 2, 3), 2, 3, [-1, 0, 1, 2, 3]])
+    assert found[1, 2, 3].tolist() == found[2].tolist() == [[0, 1, 1, 1]]
+    assert len(found[3]) == 0
+    assert len(found[-1, 0, 1, 2, 3]) == 24
+
+
+def test_the_loop_begins_every_epoch_with_on_epoch_start_and_ends_with_on_train_end():
+    done = []
+
+    class Recorder:
+        current_epoch, num_epochs, num_iterations_per_epoch, num_val_iterations_per_epoch = 0, 2, 0, 0
+
+        def __getattr__(self, name):
+            return lambda *_: done.append(name)
+
+    nnUNetTrainer.run_training(Recorder())
+    assert done[:2] == ["on_train_start", "on_epoch_start"]
+    assert done[done.index("on_epoch_end") :][:2] == ["on_epoch_end", "on_epoch_start"]
+    assert done[-2:] == ["on_epoch_end", "on_train_end"]
+
+
+def test_checkpoints_hold_every_logged_loss_and_the_number_of_the_next_epoch(nnunet):
+    trainer = nnUNetTrainer(plans(), "3d_fullres", 0, dataset_json(), device=CPU)
+    folder = Path(trainer.preprocessed_dataset_folder)
+    folder.mkdir(parents=True)
+    (folder / "case.b2nd").touch()
+    trainer.initialize()
+    trainer.logger.log("train_losses", 0.5, 0)
+    trainer.logger.log("val_losses", 0.25, 0)
+    file = Path(trainer.output_folder) / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(file))
+    checkpoint = torch.load(file, weights_only=False)
+    assert (checkpoint["current_epoch"], trainer.current_epoch) == (1, 0)
+    assert checkpoint["logging"]["train_losses"] == trainer.logger.get_value("train_losses", step=None) == [0.5]
+    assert "self.current_epoch += 1" in inspect.getsource(nnUNetTrainer.on_epoch_end).splitlines()[-1]
+
+
+def test_losses_are_gathered_from_all_processes_before_they_are_logged():
+    for hook, losses in (("on_train_epoch_end", "losses_tr"), ("on_validation_epoch_end", "losses_val")):
+        source = inspect.getsource(getattr(nnUNetTrainer, hook))
+        assert f"dist.all_gather_object({losses}" in source
+        assert f"np.vstack({losses}).mean()" in source
+        assert "local_rank" not in source
+
+
+def test_an_iteration_takes_the_loss_of_one_pass_from_the_trainers_attribute():
+    source = inspect.getsource(nnUNetTrainer.train_step)
+    assert source.count("self.network(") == 1
+    assert source.count("self.loss(output, target)") == 1
+    assert "data = batch['data']" in source
+
+
+def test_the_batch_is_shared_out_before_the_network_is_built():
+    source = inspect.getsource(nnUNetTrainer.initialize)
+    assert source.index("self._set_batch_size_and_oversample()") < source.index("self.build_network_architecture")
+    assert source.index("self.optimizer, self.lr_scheduler = ") < source.index("self.loss = self._build_loss()")
+
+
+def test_a_trainer_is_initialised_by_the_checkpoint_that_it_loads():
+    source = inspect.getsource(nnUNetTrainer.load_checkpoint)
+    assert source.index("self.initialize()") < source.index("torch.load")

@@ -73,21 +73,33 @@ def _plan(options: argparse.Namespace) -> int:
 def _trainers(options: argparse.Namespace) -> int:
     from nnunet_kits.architectures import NETWORKS
     from nnunet_kits.losses import LOSSES
-    from nnunet_kits.training.names import GRAMMAR, parse_trainer_name
+    from nnunet_kits.training.names import GRAMMAR, MIXUP, PLANNED, parse_trainer_name
     from nnunet_kits.training.optimisation import OPTIMISATIONS
-    from nnunet_kits.training.trainers import NAMED_TRAINERS
+    from nnunet_kits.training.published import PUBLISHED
+    from nnunet_kits.training.sampling import SAMPLINGS
 
     if options.name:
         parts = parse_trainer_name(options.name)
-        for field in ("network", "loss", "optimisation", "epochs", "previous_trainer"):
+        for field in ("network", "loss", "sampling", "optimisation", "mixup", "epochs", "previous_trainer"):
             print(f"{field:17} {getattr(parts, field)}")
+        if parts.published:
+            found = PUBLISHED[parts.published]
+            settings = ", ".join(f"{name} {value}" for name, value in found.settings.items())
+            print(f"{'settings':17} {settings or 'none'}\n{'plans':17} {found.plans}\n{'source':17} {found.source}")
         return 0
-    print(f"Trainers: {', '.join(NAMED_TRAINERS)}\nany composition: {GRAMMAR}\n")
-    print(f"Networks:       {', '.join(NETWORKS)}")
+    print(f"Any composition: {GRAMMAR}\n")
+    print(f"Networks:       {', '.join(NETWORKS)}, {PLANNED} (the one that the plans name)")
     print(f"Losses:         {', '.join(LOSSES)}")
+    print("Samplings:")
+    for name, sampling in SAMPLINGS.items():
+        print(f"  {name:17} {sampling.summary}")
     print("Optimisations:")
-    for name, summary in OPTIMISATIONS.items():
-        print(f"  {name:13} {summary}")
+    for name, optimisation in OPTIMISATIONS.items():
+        print(f"  {name:17} {optimisation.summary}")
+    print(f"{MIXUP}:\n  images of a batch, and their losses, are mixed in pairs")
+    print("Published systems, which take the same parts:")
+    for name, published in PUBLISHED.items():
+        print(f"  {name:27} for {published.plans}")
     return 0
 
 

@@ -1,14 +1,11 @@
 """The one trainer class behind every name: nnU-Net's trainer with our network, loss, optimisation and safeguards."""
 
-import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -17,26 +14,30 @@ from torch import nn
 
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
-from nnunet_kits.training import cascade, checkpoints, optimisation
-from nnunet_kits.training.names import TrainerName
+from nnunet_kits.losses import DEFAULT_LOSS, WEIGHTED_LOSSES, LossTask
+from nnunet_kits.losses.build import build_loss
+from nnunet_kits.training import batching, checkpoints, compatibility, frequencies, mixup, optimisation
+from nnunet_kits.training.names import PLANNED
+from nnunet_kits.training.published import PUBLISHED
+from nnunet_kits.training.safeguards import SafeTrainer
+from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
+from nnunet_kits.training.schedules import is_lowest, stalls
 from nnunet_kits.training.settings import training_settings
 
 TOPOLOGY = ("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides")
 """What our networks take from any plans file; blocks, norms and activations are their own."""
 
-SAVE_EVERY_EPOCHS = 10
+
+class _TrainingEnds(Exception):
+    """Leaves nnU-Net's loop over the epochs before its last."""
 
 
-class KitsTrainer(nnUNetTrainer):
+class KitsTrainer(SafeTrainer):
     """nnU-Net's trainer, composed by name. Subclasses set ``parts`` and nothing else.
 
-    Beyond nnU-Net: the cascade refuses to start on incomplete low-resolution predictions and says what makes them;
-    checkpoints are written atomically every 10 epochs, and ``--c`` falls back from a damaged one; a configuration of
-    the plans may carry settings under ``kits_training``.
+    Beyond nnU-Net and the safeguards: parts that do not go together are refused at once; a configuration of the plans
+    may carry settings under ``kits_training``.
     """
-
-    parts: TrainerName
 
     def __init__(
         self,
@@ -46,29 +47,51 @@ class KitsTrainer(nnUNetTrainer):
         dataset_json: dict[str, Any],
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
     ) -> None:
-        self._continues = bool(plans.get("continue_training"))
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = self.parts.epochs
-        self.save_every = SAVE_EVERY_EPOCHS
         self.mirror_axes: list[int] | None = None  # None: nnU-Net's own
-        settings = training_settings(self.configuration_manager.configuration, configuration)
+        self.foreground_shares: dict[str, float] | None = None
+        self.class_weights: list[float] | str | None = None
+        self.loss_parameters: dict[str, dict[str, float]] = {}
+        self.mixup_alpha = mixup.DEFAULT_ALPHA
+        self.imagenet_weights = "hub"
+        self.early_stopping_patience = optimisation.OPTIMISATIONS[self.parts.optimisation].early_stopping_patience
+        share = SAMPLINGS[self.parts.sampling].foreground_share
+        if share is not None:
+            self.oversample_foreground_percent = share
+        settings = dict(PUBLISHED[self.parts.published].settings) if self.parts.published else {}
+        settings |= training_settings(self.configuration_manager.configuration, configuration)
         self._given_initial_lr = settings.get("initial_lr")
         for name, value in settings.items():
             setattr(self, name, value)
+        self._check_parts()
         if self.parts.previous_trainer is not None:
             self._follow(self.parts.previous_trainer)
 
-    def _follow(self, previous_trainer: str) -> None:
-        """Read the low-resolution predictions of another trainer."""
-        if not self.is_cascaded:
-            raise TrainingError(
-                f"{type(self).__name__}: '_after_{previous_trainer}' names the stage before a cascade, but "
-                f"configuration {self.configuration_name} has none. Train it with {self._name_without_after()}."
-            )
-        self.folder_with_segs_from_previous_stage = str(self._previous_stage().predictions)
+    def _check_parts(self) -> None:
+        """Refuse what cannot be trained, before anything is loaded; see the functions for what they raise."""
+        trainer, parts, manager = type(self).__name__, self.parts, self.configuration_manager
+        network = compatibility.network_class(parts.network, manager.network_arch_class_name)
+        compatibility.check_dimensions(trainer, parts, network, self.configuration_name, manager.patch_size)
+        compatibility.check_patch(trainer, parts, network, self.configuration_name, manager.patch_size)
+        compatibility.check_batch(trainer, parts, self.configuration_name, manager.batch_size)
+        compatibility.check_weights(trainer, self.configuration_name, self.class_weights, self._outputs())
+        compatibility.check_loss_parameters(trainer, self.configuration_name, self.loss_parameters)
+        self._network_supports_deep_supervision = compatibility.supports_deep_supervision(network)
+        self.enable_deep_supervision = self._network_supports_deep_supervision
+        if hasattr(network, "load_imagenet_encoder"):
+            compatibility.check_imagenet_weights(trainer, self.configuration_name, self.imagenet_weights)
+        self._shares = {}
+        if parts.sampling == "TumorFocus":
+            from nnunet_kits.training.focus import label_shares
 
-    def _name_without_after(self) -> str:
-        return type(self).__name__.split("_after_")[0]
+            where = f"plans, configuration {self.configuration_name}"
+            self._shares = label_shares(self.foreground_shares, self.dataset_json["labels"], where)
+
+    def _outputs(self) -> list[str]:
+        """Names of the network's outputs: classes with background, or regions."""
+        names = [name for name in self.dataset_json["labels"] if name != "ignore"]
+        return names[1:] if self.label_manager.has_regions else names
 
     # network, loss, optimisation
 
@@ -86,6 +109,14 @@ class KitsTrainer(nnUNetTrainer):
         Raises:
             TrainingError: the plans state no topology, or too few stages for deep supervision.
         """
+        channels = (num_input_channels, num_output_channels)
+        if cls.parts.network == PLANNED:
+            if enable_deep_supervision:
+                stages = len(configuration_manager.pool_op_kernel_sizes)
+                compatibility.check_stages(cls.__name__, plans_manager.plans_name, stages)
+            return nnUNetTrainer.build_network_architecture(
+                plans_manager, configuration_manager, *channels, enable_deep_supervision
+            )
         given = configuration_manager.network_arch_init_kwargs
         missing = [key for key in TOPOLOGY if key not in given]
         if missing:
@@ -94,34 +125,60 @@ class KitsTrainer(nnUNetTrainer):
                 f"{configuration_manager.network_arch_class_name} without {', '.join(missing)}, from which "
                 f"{cls.parts.network} takes its topology. Use nnU-Net's own plans or one of ours."
             )
-        if given["n_stages"] < 3:
-            raise TrainingError(
-                f"{cls.__name__}: plans {plans_manager.plans_name} have {given['n_stages']} stages, but deep "
-                "supervision needs at least 3 (nnU-Net gives the lowest of its outputs weight 0, so one alone would "
-                "be a NaN loss). Plan a larger patch."
-            )
+        network = compatibility.network_class(cls.parts.network, "")
+        if compatibility.supports_deep_supervision(network):
+            compatibility.check_stages(cls.__name__, plans_manager.plans_name, given["n_stages"])
         return get_network_from_plans(
             NETWORKS[cls.parts.network],
             {key: given[key] for key in TOPOLOGY},
             ["conv_op"],
-            num_input_channels,
-            num_output_channels,
+            *channels,
             allow_init=True,
             deep_supervision=enable_deep_supervision,
         )
 
+    def set_deep_supervision_enabled(self, enabled: bool) -> None:
+        """Switch the outputs at lower resolutions on or off, where the network has them."""
+        if self._network_supports_deep_supervision:
+            super().set_deep_supervision_enabled(enabled)
+
+    def initialize(self) -> None:
+        """Build network, optimiser and loss as nnU-Net does; a new training may begin from an ImageNet encoder."""
+        super().initialize()
+        network = self.network.module if self.is_ddp else self.network
+        network = getattr(network, "_orig_mod", network)  # of torch.compile
+        if hasattr(network, "load_imagenet_encoder") and self.imagenet_weights != "none" and not self._restores:
+            file = None if self.imagenet_weights == "hub" else self.imagenet_weights
+            network.load_imagenet_encoder(file)
+
     def _build_loss(self) -> nn.Module:
-        if self.parts.loss == DEFAULT_LOSS:
-            return super()._build_loss()
-        module, _, builder = LOSSES[self.parts.loss].rpartition(".")
+        loss = super()._build_loss() if self.parts.loss == DEFAULT_LOSS else self._build_loss_of_ours()
+        return mixup.MixupLoss(loss) if self.parts.mixup else loss
+
+    def _build_loss_of_ours(self) -> nn.Module:
         task = LossTask(
             has_regions=self.label_manager.has_regions,
             ignore_label=self.label_manager.ignore_label,
             batch_dice=self.configuration_manager.batch_dice,
             ddp=self.is_ddp,
+            heads=self.label_manager.num_segmentation_heads,
+            class_weights=self._class_weights() if self.parts.loss in WEIGHTED_LOSSES else None,
         )
-        loss = getattr(__import__(module, fromlist=[builder]), builder)(task)
-        return self._deeply_supervised(loss)
+        return self._deeply_supervised(build_loss(self.parts.loss, task, self.loss_parameters.get(self.parts.loss)))
+
+    def _class_weights(self) -> list[float] | None:
+        """One weight per output of the network: given, or from the labels of the training cases."""
+        if not isinstance(self.class_weights, str):
+            return self.class_weights
+        dataset, _ = self.get_tr_and_val_datasets()
+        kept = Path(self.preprocessed_dataset_folder + frequencies.ENDING)
+        labels = self.label_manager.all_labels
+        counts = dict(zip(labels, frequencies.label_counts(dataset, dataset.identifiers, labels, kept), strict=True))
+        regions = self.label_manager.foreground_regions if self.label_manager.has_regions else None
+        weights = frequencies.class_weights(counts, regions)
+        told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(self._outputs(), weights, strict=True))
+        self.print_to_log_file(f"Class weights from the voxels of {len(dataset.identifiers)} training cases: {told}")
+        return weights
 
     def _deeply_supervised(self, loss: nn.Module) -> nn.Module:
         """The loss over all output resolutions: weights 1, 1/2, 1/4, ..., 0 for the lowest, as nnU-Net has them."""
@@ -136,9 +193,72 @@ class KitsTrainer(nnUNetTrainer):
         name = self.parts.optimisation
         if name == optimisation.DEFAULT_OPTIMISATION:
             return super().configure_optimizers()
-        built = optimisation.build(name, self.network.parameters(), self.num_epochs, self._given_initial_lr)
+        built = optimisation.build(
+            name, self.network.parameters(), self.num_epochs, self._logged, self._given_initial_lr
+        )
         self.initial_lr = built[0].param_groups[0]["lr"]
         return built
+
+    def _logged(self, key: str) -> list[float]:
+        return self.logger.get_value(key, step=None)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One iteration of nnU-Net's, on mixed images where mixup is a part."""
+        if not self.parts.mixup:
+            return super().train_step(batch)
+        images = batch["data"].to(self.device, non_blocking=True)
+        self.loss.pairing = mixup.draw(len(images), self.mixup_alpha)
+        try:
+            return super().train_step({**batch, "data": self.loss.pairing.mix(images)})
+        finally:
+            self.loss.pairing = None
+
+    # length
+
+    def run_training(self) -> None:
+        """Train as nnU-Net does; early stopping may end it before the last epoch."""
+        try:
+            super().run_training()
+        except _TrainingEnds:
+            self.on_train_end()
+
+    def on_epoch_start(self) -> None:
+        """Begin an epoch, unless the validation loss has not improved for as long as early stopping waits."""
+        patience = self.early_stopping_patience
+        if patience and stalls(self._logged("val_losses")[: self.current_epoch], patience)[0]:
+            self.print_to_log_file(
+                f"Early stopping: {patience} epochs without a new lowest validation loss. "
+                f"{checkpoints.BEST} has the lowest."
+            )
+            raise _TrainingEnds
+        super().on_epoch_start()
+
+    def on_epoch_end(self) -> None:
+        """End an epoch as nnU-Net does; with early stopping the best checkpoint has the lowest validation loss."""
+        super().on_epoch_end()
+        if self.early_stopping_patience and is_lowest(self._logged("val_losses")):
+            self.current_epoch -= 1  # a checkpoint says which epoch comes next, and counts one up for it
+            super().save_checkpoint(os.path.join(self.output_folder, checkpoints.BEST))
+            self.current_epoch += 1
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint; with early stopping only ``on_epoch_end`` writes the best."""
+        if not (self.early_stopping_patience and Path(filename).name == checkpoints.BEST):
+            super().save_checkpoint(filename)
+
+    # data
+
+    def _set_batch_size_and_oversample(self) -> None:
+        """Share the batch out over the processes as nnU-Net does; images of one patch stay together."""
+        share, times = self.oversample_foreground_percent, SAMPLINGS[self.parts.sampling].images_per_case
+        super()._set_batch_size_and_oversample()
+        if self.is_ddp and times > 1:
+            patches = self.configuration_manager.batch_size // times
+            world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
+            compatibility.check_processes(type(self).__name__, patches, world)
+            here, self.oversample_foreground_percent = batching.share_of_process(patches, share, world, rank)
+            self.batch_size = here * times
+        compatibility.check_mixup(type(self).__name__, self.parts, self.batch_size)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:
         """Augmentation as nnU-Net configures it, mirrored along the axes that the plans ask for."""
@@ -147,96 +267,8 @@ class KitsTrainer(nnUNetTrainer):
             axes = self.inference_allowed_mirroring_axes = tuple(self.mirror_axes) or None
         return rotation, dummy_2d, patch_size, axes
 
-    # cascade
-
-    def _previous_stage(self) -> cascade.PreviousStage:
-        plans = self.plans_manager
-        dataset = plans.dataset_name
-        trainer = self.parts.previous_trainer or type(self).__name__
-        previous = self.configuration_manager.previous_stage_name
-        folder = Path(str(nnUNet_results)) / dataset / f"{trainer}__{plans.plans_name}__{previous}"
-        configuration = plans.plans["configurations"][self.configuration_name]
-        return cascade.PreviousStage(
-            dataset_id=int(dataset.removeprefix("Dataset")[:3]),
-            plans=plans.plans_name,
-            configuration=previous,
-            trainer=trainer,
-            next_trainer=type(self).__name__,
-            model_folder=folder,
-            next_configuration=self.configuration_name,
-            preprocessed_folder=Path(self.preprocessed_dataset_folder),
-            preprocess_configuration=configuration.get("inherits_from", self.configuration_name),
-        )
-
-    def _require_previous_stage(self, keys: Iterable[str]) -> None:
-        """Refuse a cascade without low-resolution predictions of all these cases.
-
-        Raises:
-            TrainingError: which cases lack one, and the commands that make them.
-        """
-        if not self.is_cascaded or self.local_rank != 0:
-            return
-        splits_file = Path(str(nnUNet_preprocessed)) / self.plans_manager.dataset_name / "splits_final.json"
-        splits = json.loads(splits_file.read_text()) if splits_file.is_file() else []
-        stage = self._previous_stage()
-        problems = cascade.unusable_predictions(stage, keys)
-        if problems:
-            raise TrainingError(cascade.explain(stage, problems, splits))
-
-    def on_train_start(self) -> None:
-        """Check the cascade's input, then start as nnU-Net does."""
-        training, validation = self.do_split()
-        self._require_previous_stage({*training, *validation})
-        if self.local_rank == 0:
-            checkpoints.remove_unfinished(Path(self.output_folder))
-        super().on_train_start()
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Check the cascade's input, then validate as nnU-Net does."""
-        self._require_previous_stage(self.do_split()[1])
-        super().perform_actual_validation(save_probabilities)
-
-    # checkpoints
-
-    def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint under a temporary name, then rename it; the latest but one is kept too."""
-        if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)
-            return
-        temporary = f"{filename}{checkpoints.UNFINISHED}"
-        try:
-            super().save_checkpoint(temporary)
-            checkpoints.keep_previous(Path(filename))
-            os.replace(temporary, filename)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-
-    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
-        """Load a checkpoint; when a training goes on (``--c``) and it is damaged, the newest good one instead.
-
-        Raises:
-            TrainingError: it is damaged, and the training does not go on or has no other.
-        """
-        if isinstance(filename_or_checkpoint, str):
-            filename_or_checkpoint = str(self._readable(Path(filename_or_checkpoint)))
-        super().load_checkpoint(filename_or_checkpoint)
-
-    def _readable(self, path: Path) -> Path:
-        if checkpoints.is_readable(path):
-            return path
-        if not self._continues:
-            raise TrainingError(f"{path}: the checkpoint is damaged. Continue the training with --c, or train again.")
-        other = checkpoints.newest_readable(path.parent, besides=path)
-        if other is None:
-            raise TrainingError(
-                f"{path}: the checkpoint is damaged and {path.parent} holds no other good one. "
-                "Delete it and train again without --c."
-            )
-        self.print_to_log_file(f"{path.name} is damaged: going on from {other.name}, the newest good checkpoint.")
-        return other
-
-    def on_train_end(self) -> None:
-        """Finish as nnU-Net does, and drop the latest but one with the latest."""
-        super().on_train_end()
-        if self.local_rank == 0:
-            (Path(self.output_folder) / checkpoints.PREVIOUS).unlink(missing_ok=True)
+    def get_dataloaders(self) -> tuple[Any, Any]:
+        """nnU-Net's loaders, or for training the sampling's."""
+        if self.parts.sampling == DEFAULT_SAMPLING:
+            return super().get_dataloaders()
+        return batching.dataloaders(self, SAMPLINGS[self.parts.sampling], self._shares)

@@ -1,23 +1,32 @@
 """The grammar of trainer names. Pure strings: nothing of torch or nnU-Net is imported here.
 
-``<Network>Trainer[_<Loss>][_<Optimisation>][_<n>epochs][_after_<Trainer>]``
+``<Network>Trainer[_<Loss>][_<Sampling>][_<Optimisation>][_Mixup][_<n>epochs][_after_<Trainer>]``
 
-``ResUNetTrainer`` is the network with nnU-Net's own loss and schedule; ``ResUNetTrainer_AdamWCosine_250epochs`` changes
-two of its parts; ``..._after_PlainUNetTrainer`` trains the cascade on another trainer's low-resolution predictions.
+``ResUNetTrainer`` is the network with nnU-Net's own loss, sampling and schedule;
+``ResUNetTrainer_AdamWCosine_250epochs`` changes two of its parts; ``..._after_PlainUNetTrainer`` trains the cascade on
+another trainer's low-resolution predictions. A published system's trainer (``ZhangResUNetTrainer``) begins with its own
+parts, and takes others the same way.
 """
 
 import difflib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainerNameError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES
 from nnunet_kits.training.optimisation import DEFAULT_OPTIMISATION, OPTIMISATIONS
+from nnunet_kits.training.published import PUBLISHED
+from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
 
-GRAMMAR = "<Network>Trainer[_<Loss>][_<Optimisation>][_<n>epochs][_after_<Trainer>]"
+GRAMMAR = "<Network>Trainer[_<Loss>][_<Sampling>][_<Optimisation>][_Mixup][_<n>epochs][_after_<Trainer>]"
 DEFAULT_EPOCHS = 1000
 """nnU-Net's own number of epochs."""
+
+PLANNED = "PlannedUNet"
+"""The network that the plans name, whatever it is: nnU-Net's own plain or residual encoder U-Nets."""
+
+MIXUP = "Mixup"
 
 
 @dataclass(frozen=True)
@@ -25,36 +34,59 @@ class TrainerName:
     """The parts of a trainer's name.
 
     Attributes:
-        network: key of ``NETWORKS``.
+        network: key of ``NETWORKS``, or ``PlannedUNet`` for the one that the plans name.
         loss: key of ``LOSSES``.
+        sampling: key of ``SAMPLINGS``.
         optimisation: key of ``OPTIMISATIONS``.
+        mixup: whether the images of a batch are mixed in pairs.
         epochs: length of the training.
         previous_trainer: trainer whose low-resolution predictions the cascade reads; None for the same trainer.
+        published: key of ``PUBLISHED`` that the name begins with, whose parts are then the defaults; or None.
     """
 
     network: str
     loss: str = DEFAULT_LOSS
+    sampling: str = DEFAULT_SAMPLING
     optimisation: str = DEFAULT_OPTIMISATION
+    mixup: bool = False
     epochs: int = DEFAULT_EPOCHS
     previous_trainer: str | None = None
+    published: str | None = None
 
     def __str__(self) -> str:
         """The name, defaults left out."""
-        parts = [f"{self.network}Trainer"]
-        if self.loss != DEFAULT_LOSS:
-            parts.append(self.loss)
-        if self.optimisation != DEFAULT_OPTIMISATION:
-            parts.append(self.optimisation)
-        if self.epochs != DEFAULT_EPOCHS:
+        head = self.published or f"{self.network}Trainer"
+        usual = trainer_of(head)
+        parts = [head]
+        parts += [
+            getattr(self, field)
+            for field in ("loss", "sampling", "optimisation")
+            if getattr(self, field) != getattr(usual, field)
+        ]
+        if self.mixup and not usual.mixup:
+            parts.append(MIXUP)
+        if self.epochs != usual.epochs:
             parts.append(f"{self.epochs}epochs")
         if self.previous_trainer is not None:
             parts.append(f"after_{self.previous_trainer}")
         return "_".join(parts)
 
 
+def heads() -> list[str]:
+    """What a trainer's name can begin with: a network's trainer, or that of a published system."""
+    return [*(f"{network}Trainer" for network in (*NETWORKS, PLANNED)), *PUBLISHED]
+
+
+def trainer_of(head: str) -> TrainerName:
+    """The parts of a name that is nothing but one of :func:`heads`."""
+    if head in PUBLISHED:
+        return TrainerName(**PUBLISHED[head].parts, published=head)
+    return TrainerName(head.removesuffix("Trainer"))
+
+
 def is_ours(name: str) -> bool:
-    """Whether a trainer name begins with one of our networks, so that we answer for it."""
-    return any(re.match(rf"{network}Trainer(_|$)", name) for network in NETWORKS)
+    """Whether a trainer name begins with one of our heads, so that we answer for it."""
+    return name.partition("_")[0] in heads()
 
 
 def near_miss(name: str) -> str | None:
@@ -62,7 +94,7 @@ def near_miss(name: str) -> str | None:
     if name.startswith("nnUNetTrainer"):
         return None  # nnU-Net's own, or somebody's who named theirs after it
     head, _, rest = name.partition("_")
-    close = difflib.get_close_matches(head, [f"{network}Trainer" for network in NETWORKS], 1, 0.8)
+    close = difflib.get_close_matches(head, heads(), 1, 0.8)
     return "_".join([close[0], rest] if rest else close) if close else None
 
 
@@ -76,12 +108,12 @@ def parse_trainer_name(name: str) -> TrainerName:
         raise TrainerNameError(f"{name}: '__' separates the parts of a results folder, so no name may hold it.")
     own, _, previous = name.partition("_after_")
     head, *parts = own.split("_")
-    network = head.removesuffix("Trainer")
-    if network not in NETWORKS or not head.endswith("Trainer"):
+    if head not in heads():
         raise TrainerNameError(
-            f"{name}: no network is called {network!r}. Known: {', '.join(NETWORKS)}. Names are {GRAMMAR}."
+            f"{name}: no network is called {head.removesuffix('Trainer')!r}. Known: {', '.join((*NETWORKS, PLANNED))}. "
+            f"Published systems: {', '.join(PUBLISHED)}. Names are {GRAMMAR}."
         )
-    values: dict[str, str | int] = {}
+    values: dict[str, str | int | bool] = {}
     for part in parts:
         field, value = _field_of(name, part)
         if field in values:
@@ -92,22 +124,24 @@ def parse_trainer_name(name: str) -> TrainerName:
     if previous and is_ours(previous):
         parse_trainer_name(previous)
     previous = "" if previous == own else previous
-    parsed = TrainerName(network, **values, previous_trainer=previous or None)  # type: ignore[arg-type]
+    parsed = replace(trainer_of(head), **values, previous_trainer=previous or None)  # type: ignore[arg-type]
     if str(parsed) != name:
         raise TrainerNameError(f"{name}: write it {parsed} (results are filed under the name). Names are {GRAMMAR}.")
     return parsed
 
 
-def _field_of(name: str, part: str) -> tuple[str, str | int]:
-    if part in LOSSES:
-        return "loss", part
-    if part in OPTIMISATIONS:
-        return "optimisation", part
+def _field_of(name: str, part: str) -> tuple[str, str | int | bool]:
+    for field, known in (("loss", LOSSES), ("sampling", SAMPLINGS), ("optimisation", OPTIMISATIONS)):
+        if part in known:
+            return field, part
+    if part == MIXUP:
+        return "mixup", True
     if (match := re.fullmatch(r"(\d+)epochs", part)) and int(match[1]) > 0:
         return "epochs", int(match[1])
-    close = difflib.get_close_matches(part, [*LOSSES, *OPTIMISATIONS, "100epochs"], 1)
+    close = difflib.get_close_matches(part, [*LOSSES, *SAMPLINGS, *OPTIMISATIONS, MIXUP, "100epochs"], 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise TrainerNameError(
         f"{name}: no part of a trainer's name is called {part!r}.{hint} Losses: {', '.join(LOSSES)}. "
-        f"Optimisations: {', '.join(OPTIMISATIONS)}. Length: <n>epochs. Names are {GRAMMAR}."
+        f"Samplings: {', '.join(SAMPLINGS)}. Optimisations: {', '.join(OPTIMISATIONS)}. Also: {MIXUP}. "
+        f"Length: <n>epochs. Names are {GRAMMAR}."
     )

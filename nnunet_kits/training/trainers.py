@@ -7,11 +7,12 @@ class pickles by reference and unpickles in a fresh process.
 from typing import TYPE_CHECKING
 
 from nnunet_kits.training.names import is_ours, parse_trainer_name
+from nnunet_kits.training.published import PUBLISHED
 
 if TYPE_CHECKING:
     from nnunet_kits.training.base import KitsTrainer
 
-NAMED_TRAINERS = ("ResUNetTrainer", "PreActResUNetTrainer", "PlainUNetTrainer")
+NAMED_TRAINERS = ("ResUNetTrainer", "PreActResUNetTrainer", "PlainUNetTrainer", "PlannedUNetTrainer", *PUBLISHED)
 """The trainers that the documentation speaks of by name."""
 
 
@@ -36,7 +37,8 @@ def _compose(name: str) -> "type[KitsTrainer]":
         (KitsTrainer,),
         {
             "__module__": __name__,
-            "__doc__": f"Network {parts.network}, loss {parts.loss}, {parts.optimisation}, {parts.epochs} epochs.",
+            "__doc__": f"Network {parts.network}, loss {parts.loss}, sampling {parts.sampling}, {parts.optimisation}, "
+            f"{'mixup, ' if parts.mixup else ''}{parts.epochs} epochs.",
             "parts": parts,
         },
     )

@@ -1,0 +1,223 @@
+"""Training loaders: nnU-Net's own, with another choice of patches.
+
+Loading, cropping, padding, the second channel of a cascade and the transforms stay nnU-Net's; overridden is only which
+cases (``get_indices``), where (``get_bbox``) and how often (``generate_train_batch``).
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+from nnunet_kits.training.sampling import Sampling
+
+if TYPE_CHECKING:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+ClassLocations = Mapping[Any, Any]
+"""What nnU-Net's preprocessing keeps of a case: label, or tuple of labels for a region -> voxels (n, 4): 0, z, y, x."""
+
+Box = tuple[list[int], list[int]]
+"""Lower and upper bounds of a patch; they may lie outside the image."""
+
+
+class KitsLoader(nnUNetDataLoader):
+    """nnU-Net's loader, told what any of ours may need.
+
+    Args:
+        *given: nnU-Net's.
+        shares: sets of labels to aim at -> share of the patches that are made to show foreground.
+        plain_transforms: what an image goes through that is not augmented.
+        **options: nnU-Net's.
+    """
+
+    def __init__(
+        self, *given: Any, shares: Mapping[frozenset[int], float], plain_transforms: Any, **options: Any
+    ) -> None:
+        super().__init__(*given, **options)
+        self.shares = shares
+        self.plain_transforms = plain_transforms
+
+
+def foreground(class_locations: ClassLocations) -> dict[Any, np.ndarray]:
+    """The locations of classes and regions that a case has; not those that only tell where it is annotated at all."""
+    return {
+        key: np.asarray(found)
+        for key, found in class_locations.items()
+        if len(found) and not (isinstance(key, tuple) and -1 in key)
+    }
+
+
+class PositiveSliceLoader(KitsLoader):
+    """2D patches of which a given number, not a given probability, come from slices with a labelled voxel.
+
+    The last of a batch do: as many as ``oversample_foreground_percent`` says, rounded. Their slice is drawn from all
+    slices of the case with a labelled voxel, and the place in it as for any other patch.
+    """
+
+    def get_bbox(
+        self,
+        data_shape: Any,
+        force_fg: bool,
+        class_locations: Any,
+        overwrite_class: Any = None,
+        verbose: bool = False,
+    ) -> Box:
+        """The patch's box in one slice; ``force_fg`` asks for a slice with a labelled voxel."""
+        labelled = list(foreground(class_locations).values()) if force_fg else []
+        if not labelled:
+            return super().get_bbox(data_shape, False, class_locations)
+        z = int(np.random.choice(np.unique(np.concatenate([voxels[:, 1] for voxels in labelled]))))
+        in_slice = {key: _of_slice(np.asarray(found), z) for key, found in class_locations.items()}
+        known = not self.has_ignore or len(in_slice.get(self.annotated_classes_key, ()))
+        lower, upper = super().get_bbox(data_shape, False, in_slice if known else class_locations)
+        return [z, *lower[1:]], [z + 1, *upper[1:]]
+
+
+def _of_slice(voxels: np.ndarray, z: int) -> np.ndarray:
+    return voxels[voxels[:, 1] == z] if len(voxels) else voxels
+
+
+class TripleLoader(KitsLoader):
+    """Every patch once as it is and twice augmented: ``batch_size`` patches make a batch of three times as many images.
+
+    Source: Zhang, "UNet-based Segmentation of Kidney and Kidney Tumor in 3D Computed Tomography Images", figure 3.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        dimensions = 2 if self.patch_size_was_2d else 3
+        margin = np.subtract(self.patch_size, self.final_patch_size)[-dimensions:] // 2
+        inner = [
+            slice(int(m), int(m) + int(size))
+            for m, size in zip(margin, self.final_patch_size[-dimensions:], strict=True)
+        ]
+        self.transforms: Any = Triple(inner, self.plain_transforms, options["transforms"])
+
+    def generate_train_batch(self) -> dict[str, Any]:
+        """A batch: (patches * 3, channels, [z,] y, x), the three of one patch side by side."""
+        batch = super().generate_train_batch()
+        target = batch["target"]
+        return {
+            "data": batch["data"].flatten(0, 1),
+            "target": [t.flatten(0, 1) for t in target] if isinstance(target, list) else target.flatten(0, 1),
+            "keys": np.repeat(batch["keys"], 3),
+        }
+
+
+class Triple:
+    """What :class:`TripleLoader` puts in place of the transforms: three results of one patch, stacked in front.
+
+    Args:
+        inner: the part of the patch that is the network's, without the margin that rotations need.
+        plain: transforms of the first.
+        augmented: transforms of the two others.
+    """
+
+    def __init__(self, inner: Sequence[slice], plain: Any, augmented: Any) -> None:
+        self.inner, self.plain, self.augmented = tuple(inner), plain, augmented
+
+    def __call__(self, image: torch.Tensor, segmentation: torch.Tensor) -> dict[str, Any]:
+        """Image (c, [z,] y, x) -> (3, c, [z,] y, x), and so the segmentation, or each of a list of them."""
+        inner = (slice(None), *self.inner)
+        results = [
+            self.plain(image=image[inner].clone(), segmentation=segmentation[inner].clone()),
+            self.augmented(image=image.clone(), segmentation=segmentation.clone()),
+            self.augmented(image=image.clone(), segmentation=segmentation.clone()),
+        ]
+        targets = [result["segmentation"] for result in results]
+        return {
+            "image": torch.stack([result["image"] for result in results]),
+            "segmentation": [torch.stack(scale) for scale in zip(*targets, strict=True)]
+            if isinstance(targets[0], list)
+            else torch.stack(targets),
+        }
+
+
+def dataloaders(
+    trainer: "nnUNetTrainer", sampling: Sampling, shares: Mapping[frozenset[int], float]
+) -> tuple[Any, Any]:
+    """Running loaders of a trainer: for training the sampling's own, for validation nnU-Net's.
+
+    Args:
+        trainer: initialised.
+        sampling: with a loader of ours.
+        shares: as :class:`KitsLoader` takes them.
+
+    Returns:
+        Training and validation loader; each has made its first batch.
+    """
+    manager, labels = trainer.configuration_manager, trainer.label_manager
+    scales = trainer._get_deep_supervision_scales()
+    rotation, dummy_2d, with_margin, mirrored = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    task = {
+        "is_cascaded": trainer.is_cascaded,
+        "foreground_labels": labels.foreground_labels,
+        "regions": labels.foreground_regions if labels.has_regions else None,
+        "ignore_label": labels.ignore_label,
+    }
+    masks = manager.use_mask_for_norm
+    augmenting = trainer.get_training_transforms(
+        manager.patch_size, rotation, scales, mirrored, dummy_2d, use_mask_for_norm=masks, **task
+    )
+    plain = trainer.get_validation_transforms(scales, **task)
+    training, validation = trainer.get_tr_and_val_datasets()
+    share = {"oversample_foreground_percent": trainer.oversample_foreground_percent}
+    module, _, name = str(sampling.loader).rpartition(".")
+    training_loader = getattr(import_module(module), name)(
+        training,
+        trainer.batch_size // sampling.images_per_case,
+        with_margin,
+        manager.patch_size,
+        labels,
+        transforms=augmenting,
+        plain_transforms=plain,
+        shares=shares,
+        **share,
+    )
+    validation_loader = nnUNetDataLoader(
+        validation, trainer.batch_size, manager.patch_size, manager.patch_size, labels, transforms=plain, **share
+    )
+    processes = get_allowed_n_proc_DA()
+    on_gpu = trainer.device.type == "cuda"
+    loaders = (
+        _in_processes(training_loader, processes, max(6, processes // 2), on_gpu),
+        _in_processes(validation_loader, max(1, processes // 2) if processes else 0, max(3, processes // 4), on_gpu),
+    )
+    for loader in loaders:
+        next(loader)
+    return loaders
+
+
+def _in_processes(loader: nnUNetDataLoader, processes: int, batches_ahead: int, pinned: bool) -> Any:
+    """The loader in background processes, or in this one if there are to be none."""
+    if processes == 0:
+        return SingleThreadedAugmenter(loader, None)
+    return NonDetMultiThreadedAugmenter(
+        loader, None, processes, num_cached=batches_ahead, seeds=None, pin_memory=pinned, wait_time=0.002
+    )
+
+
+def share_of_process(patches: int, foreground_share: float, processes: int, rank: int) -> tuple[int, float]:
+    """What one of several processes makes of a batch, shared out so that all together make it as one would.
+
+    Args:
+        patches: of the whole batch.
+        foreground_share: of the patches, the last of them, that must show foreground.
+        processes: how many there are.
+        rank: which of them, from 0.
+
+    Returns:
+        Patches of the process, and the share of these that must show foreground.
+    """
+    counts = [patches // processes + (other < patches % processes) for other in range(processes)]
+    first = sum(counts[:rank])
+    first_foreground = round(patches * (1 - foreground_share))
+    here = range(first, first + counts[rank])
+    return len(here), sum(patch >= first_foreground for patch in here) / len(here)

@@ -1,0 +1,147 @@
+"""nnU-Net's trainer with safeguards: a cascade that knows what it stands on, and checkpoints that survive a kill."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunet_kits.errors import TrainingError
+from nnunet_kits.training import cascade, checkpoints
+from nnunet_kits.training.names import TrainerName
+
+SAVE_EVERY_EPOCHS = 10
+
+
+class SafeTrainer(nnUNetTrainer):
+    """nnU-Net's trainer with safeguards.
+
+    The cascade refuses to start on incomplete low-resolution predictions and says what makes them; checkpoints are
+    written atomically every 10 epochs, and ``--c`` falls back from a damaged one.
+    """
+
+    parts: TrainerName
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
+    ) -> None:
+        self._continues = bool(plans.get("continue_training"))
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self._restores = False
+        self.save_every = SAVE_EVERY_EPOCHS
+
+    # cascade
+
+    def _follow(self, previous_trainer: str) -> None:
+        """Read the low-resolution predictions of another trainer."""
+        if not self.is_cascaded:
+            raise TrainingError(
+                f"{type(self).__name__}: '_after_{previous_trainer}' names the stage before a cascade, but "
+                f"configuration {self.configuration_name} has none. Train it with {self._name_without_after()}."
+            )
+        self.folder_with_segs_from_previous_stage = str(self._previous_stage().predictions)
+
+    def _name_without_after(self) -> str:
+        return type(self).__name__.split("_after_")[0]
+
+    def _previous_stage(self) -> cascade.PreviousStage:
+        plans = self.plans_manager
+        dataset = plans.dataset_name
+        trainer = self.parts.previous_trainer or type(self).__name__
+        previous = self.configuration_manager.previous_stage_name
+        folder = Path(str(nnUNet_results)) / dataset / f"{trainer}__{plans.plans_name}__{previous}"
+        configuration = plans.plans["configurations"][self.configuration_name]
+        return cascade.PreviousStage(
+            dataset_id=int(dataset.removeprefix("Dataset")[:3]),
+            plans=plans.plans_name,
+            configuration=previous,
+            trainer=trainer,
+            next_trainer=type(self).__name__,
+            model_folder=folder,
+            next_configuration=self.configuration_name,
+            preprocessed_folder=Path(self.preprocessed_dataset_folder),
+            preprocess_configuration=configuration.get("inherits_from", self.configuration_name),
+        )
+
+    def _require_previous_stage(self, keys: Iterable[str]) -> None:
+        """Refuse a cascade without low-resolution predictions of all these cases.
+
+        Raises:
+            TrainingError: which cases lack one, and the commands that make them.
+        """
+        if not self.is_cascaded or self.local_rank != 0:
+            return
+        splits_file = Path(str(nnUNet_preprocessed)) / self.plans_manager.dataset_name / "splits_final.json"
+        splits = json.loads(splits_file.read_text()) if splits_file.is_file() else []
+        stage = self._previous_stage()
+        problems = cascade.unusable_predictions(stage, keys)
+        if problems:
+            raise TrainingError(cascade.explain(stage, problems, splits))
+
+    def on_train_start(self) -> None:
+        """Check the cascade's input, then start as nnU-Net does."""
+        training, validation = self.do_split()
+        self._require_previous_stage({*training, *validation})
+        if self.local_rank == 0:
+            checkpoints.remove_unfinished(Path(self.output_folder))
+        super().on_train_start()
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Check the cascade's input, then validate as nnU-Net does."""
+        self._require_previous_stage(self.do_split()[1])
+        super().perform_actual_validation(save_probabilities)
+
+    # checkpoints
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint under a temporary name, then rename it; the latest but one is kept too."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)
+            return
+        temporary = f"{filename}{checkpoints.UNFINISHED}"
+        try:
+            super().save_checkpoint(temporary)
+            checkpoints.keep_previous(Path(filename))
+            os.replace(temporary, filename)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
+        """Load a checkpoint; when a training goes on (``--c``) and it is damaged, the newest good one instead.
+
+        Raises:
+            TrainingError: it is damaged, and the training does not go on or has no other.
+        """
+        if isinstance(filename_or_checkpoint, str):
+            filename_or_checkpoint = str(self._readable(Path(filename_or_checkpoint)))
+        self._restores = True
+        super().load_checkpoint(filename_or_checkpoint)
+
+    def _readable(self, path: Path) -> Path:
+        if checkpoints.is_readable(path):
+            return path
+        if not self._continues:
+            raise TrainingError(f"{path}: the checkpoint is damaged. Continue the training with --c, or train again.")
+        other = checkpoints.newest_readable(path.parent, besides=path)
+        if other is None:
+            raise TrainingError(
+                f"{path}: the checkpoint is damaged and {path.parent} holds no other good one. "
+                "Delete it and train again without --c."
+            )
+        self.print_to_log_file(f"{path.name} is damaged: going on from {other.name}, the newest good checkpoint.")
+        return other
+
+    def on_train_end(self) -> None:
+        """Finish as nnU-Net does, and drop the latest but one with the latest."""
+        super().on_train_end()
+        if self.local_rank == 0:
+            (Path(self.output_folder) / checkpoints.PREVIOUS).unlink(missing_ok=True)
