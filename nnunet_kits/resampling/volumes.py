@@ -1,6 +1,6 @@
 """Resampling images: axis after axis, a slab at a time, clipped to the input's range as nnU-Net's default does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,9 @@ def resample_volume(
         clip=None if scheme.separate_axis is not None else (low, high),
     )
     with one_blas_thread():
-        if scheme.separate_axis is None and _cheaper_across_first(job):
+        if job.operators[0].is_selection:
+            _selected_planes(job)
+        elif scheme.separate_axis is None and _cheaper_across_first(job):
             _across_first(job)
         else:
             _planes_first(job)
@@ -130,6 +132,17 @@ def _across_first(job: _Job) -> None:
         _cut(job.target[lower - start : upper - start], job.clip)
 
 
+def _selected_planes(job: _Job) -> None:
+    """Resample the planes that the first axis keeps, each once, and repeat those that it repeats."""
+    picked = job.operators[0].first[slice(*job.box[0])]
+    fresh = np.flatnonzero(np.diff(picked, prepend=-1))
+    _resample_planes(job, [job.source[plane] for plane in picked[fresh]], [job.target[place] for place in fresh])
+    for place in range(1, len(picked)):
+        if picked[place] == picked[place - 1]:
+            job.target[place] = job.target[place - 1]
+    _cut(job.target, job.clip)
+
+
 def _planes_first(job: _Job) -> None:
     """Resample each plane once, and along the first axis as soon as a slab's planes are there."""
     operator, (start, stop) = job.operators[0], job.box[0]
@@ -142,10 +155,7 @@ def _planes_first(job: _Job) -> None:
         planes[:have] = kept[first - begin :]
         _resample_planes(job, job.source[first + have : last], planes[have:])
         target = job.target[lower - start : upper - start]
-        if operator.is_selection:
-            np.take(planes, operator.first[lower:upper] - first, axis=0, out=target)
-        else:
-            _mix(operator, (lower, upper), planes, target)
+        _mix(operator, (lower, upper), planes, target)
         _cut(target, job.clip)
         kept, begin = planes, first
 
@@ -173,7 +183,7 @@ def _mix(
     return result
 
 
-def _resample_planes(job: _Job, planes: NDArray[Any], out: NDArray[np.float32]) -> None:
+def _resample_planes(job: _Job, planes: Iterable[NDArray[Any]], out: Iterable[NDArray[np.float32]]) -> None:
     """Resample the two axes of each plane, the one that shortens it more first."""
     rows, columns = job.operators[1:]
     (top, bottom), (left, right) = job.box[1:]

@@ -1,0 +1,261 @@
+"""nnU-Net's DefaultPreprocessor with its slow steps replaced by equal fast ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import blosc2
+import numpy as np
+from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization, NoNormalization
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from numpy.typing import NDArray
+
+from nnunet_kits.errors import PreprocessingError
+from nnunet_kits.preprocessing.foreground import nonzero_box, outside, sample_locations
+from nnunet_kits.preprocessing.reading import Properties, read_files
+from nnunet_kits.resampling.labels import resample_labels
+from nnunet_kits.resampling.scheme import Scheme, scheme_of
+from nnunet_kits.resampling.volumes import resample_volume
+
+VOXELWISE = {"CTNormalization": CTNormalization, "NoNormalization": NoNormalization}
+"""nnU-Net's normalisations that treat every voxel by itself, so that they can be run a piece at a time."""
+
+CODECS = {"lz4hc": blosc2.Codec.LZ4HC, "lz4": blosc2.Codec.LZ4}
+"""Compressors whose files stock training reads. nnU-Net's own is lz4hc; lz4 is faster and its files are larger."""
+
+
+class FastPreprocessor(DefaultPreprocessor):
+    """Gives what DefaultPreprocessor gives: images within 1e-4 after normalisation, all else identical.
+
+    Args:
+        codec: how the arrays are compressed, of :data:`CODECS`.
+    """
+
+    def __init__(self, codec: str = "lz4hc") -> None:
+        super().__init__(verbose=False)
+        self.codec = codec
+
+    def run_case(
+        self,
+        image_files: list[str],
+        seg_file: str | None,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> tuple[NDArray[np.float32], NDArray[Any], Properties]:
+        """Read and preprocess one case; arguments and result as nnU-Net's method of this name."""
+        reader = plans_manager.image_reader_writer_class()
+        data, properties = read_files(image_files, reader)
+        seg = None if seg_file is None else read_files([seg_file], reader)[0]
+        arrays = [data, seg]
+        del data, seg  # so that they can be freed before the resampling
+        return self._run(arrays, properties, plans_manager, configuration_manager, dataset_json)
+
+    def run_case_npy(
+        self,
+        data: NDArray[Any],
+        seg: NDArray[Any] | None,
+        properties: Properties,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> tuple[NDArray[np.float32], NDArray[Any], Properties]:
+        """Preprocess one case; arguments and result as nnU-Net's method of this name.
+
+        Neither ``data`` (c, z, y, x) nor ``seg`` (1, z, y, x) is changed; both may have any real dtype.
+
+        Raises:
+            PreprocessingError: the two have different shapes.
+            ResamplingError: the image holds NaN.
+        """
+        return self._run([data, seg], properties, plans_manager, configuration_manager, dataset_json)
+
+    def _run(
+        self,
+        arrays: list[Any],
+        properties: Properties,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> tuple[NDArray[np.float32], NDArray[Any], Properties]:
+        """Preprocess image and label map, which are taken out of the list ``arrays``."""
+        seg, data = arrays.pop(), arrays.pop()
+        if seg is not None and data.shape[1:] != seg.shape[1:]:
+            raise PreprocessingError(
+                f"the image has {data.shape[1:]} voxels but the label map {seg.shape[1:]} (z, y, x). "
+                "Both must lie on one grid: convert the case again."
+            )
+        axes = [int(axis) for axis in plans_manager.transpose_forward]
+        turned = [0, *(axis + 1 for axis in axes)]
+        spacing = [properties["spacing"][axis] for axis in axes]
+        data = data.transpose(turned)
+        properties["shape_before_cropping"] = data.shape[1:]
+        box = nonzero_box(data)
+        properties["bbox_used_for_cropping"] = box
+        inside = (slice(None), *(slice(*limits) for limits in box))
+        has_seg = seg is not None
+        labels = _labels(seg.transpose(turned)[inside] if has_seg else None, data, box)
+        data = data[inside]
+        properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
+        target = list(configuration_manager.spacing)
+        target = [spacing[0], *target] if len(target) < 3 else target
+        new_shape = [int(size) for size in compute_new_shape(data.shape[1:], spacing, target)]
+        if min(new_shape) < 1:
+            raise PreprocessingError(
+                f"{data.shape[1:]} voxels of {spacing} mm become {new_shape} at {target} mm: no voxel is left along an "
+                "axis. Leave the case out, or plan a finer spacing."
+            )
+        geometry = (new_shape, spacing, target)
+        image = self._normalised(data, labels, configuration_manager, plans_manager)
+        del data, seg
+        image = _resampled(image, "resampling_fn_data", configuration_manager, *geometry)
+        labels = _resampled(labels, "resampling_fn_seg", configuration_manager, *geometry)
+        if has_seg:
+            manager = plans_manager.get_label_manager(dataset_json)
+            classes = list(manager.foreground_regions if manager.has_regions else manager.foreground_labels)
+            if manager.has_ignore_label:
+                classes.append([-1, *manager.all_labels])
+            properties["class_locations"] = sample_locations(labels, classes)
+            labels = self.modify_seg_fn(labels, plans_manager, dataset_json, configuration_manager)
+        return image, labels.astype(np.int16 if labels.max() > 127 else np.int8, copy=False), properties
+
+    def run_case_save(
+        self,
+        output_filename_truncated: str,
+        image_files: list[str],
+        seg_file: str,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> None:
+        """Read, preprocess and save one case; arguments and files as nnU-Net's method of this name."""
+        made = self.run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
+        save_case(Path(output_filename_truncated), *made, configuration_manager.patch_size, self.codec)
+
+    def _normalised(
+        self,
+        data: NDArray[Any],
+        labels: NDArray[Any],
+        configuration: ConfigurationManager,
+        plans: PlansManager,
+    ) -> NDArray[np.float32]:
+        """Normalise into a new float32 array (c, z, y, x)."""
+        intensities = plans.foreground_intensity_properties_per_channel
+        schemes = configuration.normalization_schemes[: len(data)]
+        image = np.empty(data.shape, np.float32)
+        for channel, scheme in enumerate(schemes):
+            run = None
+            if set(schemes) <= set(VOXELWISE):
+                masked = configuration.use_mask_for_norm[channel]
+                run = VOXELWISE[scheme](use_mask_for_norm=masked, intensityproperties=intensities[str(channel)]).run
+            copy_planes(data[channel], image[channel], run)
+        return image if set(schemes) <= set(VOXELWISE) else self._normalize(image, labels, configuration, intensities)
+
+
+def save_case(
+    path: Path,
+    image: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]],
+    properties: Properties,
+    patch_size: Sequence[int],
+    codec: str = "lz4hc",
+) -> None:
+    """Write ``path``.b2nd, _seg.b2nd and .pkl, cut into the chunks and blocks that nnU-Net cuts them into."""
+    labels = labels.astype(np.int16, copy=False)
+    blocks, chunks = comp_blosc2_params(image.shape, tuple(patch_size), image.itemsize)
+    blocks_seg, chunks_seg = comp_blosc2_params(labels.shape, tuple(patch_size), labels.itemsize)
+    nnUNetDatasetBlosc2.save_case(
+        image,
+        labels,
+        properties,
+        str(path),
+        chunks=chunks,
+        blocks=blocks,
+        chunks_seg=chunks_seg,
+        blocks_seg=blocks_seg,
+        codec=CODECS[codec],
+    )
+
+
+def exact_scheme(
+    which: str, configuration: Mapping[str, Any], spacing: Sequence[float], target: Sequence[float]
+) -> Scheme | None:
+    """How a case is interpolated, or None where only nnU-Net's own function does what the plans say.
+
+    Args:
+        which: ``resampling_fn_data`` or ``resampling_fn_seg``.
+        configuration: of the plans, inheritance resolved.
+        spacing: voxel edges before (z, y, x).
+        target: voxel edges after.
+    """
+    options = configuration[f"{which}_kwargs"]
+    if bool(options.get("is_seg", False)) != (which == "resampling_fn_seg"):
+        return None
+    return scheme_of(configuration[which], options, spacing, target)
+
+
+def copy_planes(
+    source: NDArray[Any], target: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+) -> None:
+    """Copy a volume into a C-ordered one plane by plane, so that both stay in the processor's cache.
+
+    Args:
+        source: (z, y, x) with any strides.
+        target: (z, y, x), C-ordered; its dtype is converted to.
+        change: applied to each plane in the target's dtype.
+    """
+    across = 1 if np.argmin(np.abs(source.strides)) == 0 else 0
+    for plane, into in zip(np.moveaxis(source, across, 0), np.moveaxis(target, across, 0), strict=True):
+        values = np.ascontiguousarray(plane).astype(target.dtype, copy=False)
+        into[...] = values if change is None else change(values.copy() if np.may_share_memory(values, source) else values)
+
+
+def _labels(seg: NDArray[Any] | None, data: NDArray[Any], box: Sequence[Sequence[int]]) -> NDArray[Any]:
+    """The cropped label map (1, z, y, x) in a small signed dtype, -1 where the image is empty and no label is set."""
+    shape = [stop - start for start, stop in box]
+    labels = np.zeros((1, *shape), np.int8 if seg is None else _label_dtype(seg))
+    if seg is not None:
+        copy_planes(seg[0], labels[0])
+    for layer in outside(data):
+        places = [index - start for index, (start, _) in zip(layer, box, strict=True)]
+        inside = np.all([(p >= 0) & (p < size) for p, size in zip(places, shape, strict=True)], axis=0)
+        z, y, x = (p[inside] for p in places)
+        empty = labels[0, z, y, x] == 0
+        labels[0, z[empty], y[empty], x[empty]] = -1
+    return labels
+
+
+def _label_dtype(seg: NDArray[Any]) -> np.dtype[Any]:
+    """The smallest signed integer dtype that holds a label map as it is; float32 for labels that are no integers."""
+    low, high = seg.min(), seg.max()
+    for dtype in (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            whole = seg.dtype.kind in "iub" or np.array_equal(seg.astype(dtype), seg)
+            return dtype if whole else np.dtype(np.float32)
+    return np.dtype(np.float32)
+
+
+def _resampled(
+    array: NDArray[Any],
+    which: str,
+    configuration: ConfigurationManager,
+    new_shape: Sequence[int],
+    spacing: Sequence[float],
+    target: Sequence[float],
+) -> NDArray[Any]:
+    """Resample all channels (c, z, y, x), by nnU-Net's own function where there is no exact equivalent."""
+    if array.shape[1:] == tuple(new_shape):
+        return array
+    scheme = exact_scheme(which, configuration.configuration, spacing, target)
+    if scheme is None:
+        resample = getattr(configuration, which)
+        return np.asarray(resample(array.astype(np.float32, copy=False), np.array(new_shape), spacing, target))
+    if which == "resampling_fn_seg":
+        return np.stack([resample_labels(channel, new_shape, scheme) for channel in array])
+    result = np.empty((len(array), *new_shape), np.float32)
+    for channel, out in zip(array, result, strict=True):
+        resample_volume(channel, new_shape, scheme, out=out)
+    return result
