@@ -5,7 +5,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
 
-TEST = ["pytest>=8", "hypothesis>=6.100"]
+SMP = ["segmentation-models-pytorch>=0.4"]
+TEST = ["pytest>=8", "hypothesis>=6.100", *SMP]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
 
 setup(
@@ -18,7 +19,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["nnunet_kits", "nnunet_kits.*"]),
     # The shim is a folder with one module, not a package: nnU-Net imports it by itself (nnunet_kits/environment.py).
-    package_data={"nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json"]},
+    package_data={"nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]},
     install_requires=[
         "nnunetv2>=2.8.1,<2.9",
         "torch",
@@ -31,11 +32,12 @@ setup(
         "threadpoolctl>=3",
         "isal>=1.6",
         "surface-distance>=0.1",
+        "connected-components-3d",
         "packaging",
         "tqdm",
         "pillow",
     ],
-    extras_require={"smp": ["segmentation-models-pytorch>=0.4"], "test": TEST, "dev": DEV},
+    extras_require={"smp": SMP, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

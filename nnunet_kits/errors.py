@@ -43,3 +43,11 @@ class PreprocessingError(KitsError):
 
 class EvaluationError(KitsError):
     """Predictions that cannot be scored against their references."""
+
+
+class PostprocessingError(KitsError):
+    """A chain that cannot be used, or label maps that cannot be postprocessed."""
+
+
+class MeasurementError(KitsError):
+    """Label maps that cannot be measured."""

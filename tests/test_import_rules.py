@@ -10,14 +10,25 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
 LAYERS = (
     {"errors"},
     {"labels", "environment", "machine"},
-    {"geometry", "images", "resampling"},
+    {"geometry", "images", "resampling", "components", "batch"},
     {"conversion", "phantom", "postprocessing", "evaluation", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference"},
-    {"recipes", "reporting", "workflow", "doctor"},
+    {"recipes", "reporting", "workflow", "selection", "doctor"},
     {"demo"},
     {"cli"},
 )
-NO_TORCH = {"errors", "labels", "environment", "machine", "geometry", "images", "resampling"}
+NO_TORCH = {
+    "errors",
+    "labels",
+    "environment",
+    "machine",
+    "geometry",
+    "images",
+    "resampling",
+    "components",
+    "batch",
+    "selection",
+}
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out

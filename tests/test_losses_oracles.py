@@ -81,6 +81,11 @@ class Case:
         values = cost(self.p_true, in_front)
         return np.concatenate([row[:, kept].ravel() for row, kept in zip(values, self.counted, strict=True)])
 
+    def hardest(self, k):
+        """Mean cross-entropy of the k per cent of the counted voxels where it is highest."""
+        cost = -np.log(self.p_true).mean(1)[self.counted]  # over regions
+        return np.sort(cost)[::-1][: int(np.ceil(len(cost) * k / 100))].mean()
+
 
 def nll(p_true, in_front):
     return -np.log(p_true)
@@ -118,8 +123,9 @@ def test_dice_weighted_ce_by_hand(has_regions, ignores, batch_dice):
 def test_weighted_dice_ce_by_hand(has_regions, ignores, batch_dice):
     case = Case(has_regions, ignores, batch_dice, weights=True)
     weights = REGION_WEIGHTS if has_regions else CLASS_WEIGHTS[1:]
-    expected = case.per_voxel(nll).mean() - np.average(case.indices(), axis=1, weights=weights).mean()
-    assert case.loss("WeightedDiceCE") == pytest.approx(expected, rel=1e-9)
+    dice = np.average(case.indices(), axis=1, weights=weights).mean()
+    assert case.loss("WeightedDiceCE") == pytest.approx(case.per_voxel(nll).mean() - dice, rel=1e-9)
+    assert case.loss("WeightedDiceCE", k=10) == pytest.approx(case.hardest(10) - dice, rel=1e-9)
 
 
 @each_kind
@@ -147,9 +153,7 @@ def test_dice_focal_by_hand(has_regions, ignores, batch_dice, gamma):
 @pytest.mark.parametrize("k", [0.1, 10, 33])
 def test_dice_topk_takes_the_hardest_share_of_the_voxels_that_count(has_regions, ignores, k):
     case = Case(has_regions, ignores, True)
-    cost = -np.log(case.p_true).mean(1)[case.counted]  # over regions
-    hardest = np.sort(cost)[::-1][: int(np.ceil(len(cost) * k / 100))]
-    assert case.loss("DiceTopK", k=k) == pytest.approx(hardest.mean() - np.mean(case.indices()), rel=1e-9)
+    assert case.loss("DiceTopK", k=k) == pytest.approx(case.hardest(k) - np.mean(case.indices()), rel=1e-9)
 
 
 @each_kind

@@ -10,7 +10,7 @@ from line import QUICK, World
 from small_data import CASES, FORMS, small_plans
 
 pytestmark = pytest.mark.slow
-DATASET, TRAINER = FORMS["regions"][0], "ResUNetTrainer_TripleBatch_Adam_1epochs"
+DATASET, TRAINER = FORMS["regions"][0], "ZhangResUNetTrainer_1epochs"
 
 
 @pytest.fixture(scope="module")

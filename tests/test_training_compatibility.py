@@ -51,7 +51,12 @@ def make(name, labels=CLASSES, dimensions=3, settings=None, **changes):
             {},
             "network ResUNet25D needs a 3D configuration, but 2d has patches of 32 x 32 voxels",
         ),
-        ("ResNet34UNet2DTrainer", 2, {"patch_size": [32, 40]}, "needs patches whose edges are multiples of 32, but confi"),
+        (
+            "ResNet34UNet2DTrainer",
+            2,
+            {"patch_size": [32, 40]},
+            "needs patches whose edges are multiples of 32, but confi",
+        ),
         ("ChenJinUNetTrainer", 3, {}, r"ChenJinUNetTrainer \(its plans: KiTSChenJin2DPlans\) needs a 2D configuration"),
         (
             "GeorgeCascadeTrainer",

@@ -1,5 +1,8 @@
 """Trainers on the small dataset, through nnU-Net's own loop: they train, validate, resume and predict."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from small_data import CASES, FORMS, small_dataset_json, small_plans, write_low_resolution_predictions
 
+from nnunet_kits.architectures import pretrained
+from nnunet_kits.errors import TrainingError
 from nnunet_kits.training import checkpoints
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.published import PUBLISHED
@@ -97,7 +102,10 @@ CONFIGURATIONS = {"2d": "2d", "3d": "3d_fullres"}
 
 
 @pytest.mark.parametrize(("name", "form", "dimensions"), [*PUBLISHED_RUNS, *COMPOSED_RUNS])
-def test_a_trainer_is_found_trains_is_killed_goes_on_where_it_was_and_its_model_predicts(small, name, form, dimensions):
+def test_a_trainer_is_found_trains_is_killed_goes_on_where_it_was_and_its_model_predicts(
+    small, name, form, dimensions, monkeypatch
+):
+    monkeypatch.setattr(pretrained, "ENCODER", "mobilenet_v2")  # a ResNet34's checkpoints are 300 MB each
     options = {"form": form, "configuration": CONFIGURATIONS[dimensions], "settings": {"save_every": 1}}
     options["batch_size"] = 2 * SAMPLINGS[parse_trainer_name(name).sampling].images_per_case
     killed = make(name, **options)
@@ -125,3 +133,31 @@ def test_a_cascade_trains_on_another_trainers_predictions_is_killed_and_goes_on(
     again.run_training()
     assert np.isfinite(again._logged("val_losses")).all()
     assert again.num_input_channels == 4
+
+
+def test_a_new_training_begins_from_imagenet_and_one_that_goes_on_does_not(small, tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(pretrained, "ENCODER", "mobilenet_v2")
+    monkeypatch.setattr(pretrained.ResNet34UNet2D, "load_imagenet_encoder", lambda self, file=None: loaded.append(file))
+    weights = tmp_path / "resnet34.pth"
+    weights.touch()
+    for setting, expected in (("none", []), ("hub", [None]), (str(weights), [str(weights)])):
+        trainer = make("ResNet34UNet2DTrainer", configuration="2d", settings={"imagenet_weights": setting})
+        trainer.initialize()
+        assert loaded == expected
+        loaded.clear()
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / checkpoints.LATEST))
+    options = {"configuration": "2d", "settings": {"imagenet_weights": str(weights)}}
+    resumed(trainer, **options)
+    assert loaded == []
+    missing = {"imagenet_weights": str(tmp_path / "lost.pth")}
+    with pytest.raises(TrainingError, match=r"lost.pth, which is no file. Give a file, 'hub' to download the weights"):
+        make("ResNet34UNet2DTrainer", configuration="2d", settings=missing)
+
+
+def test_a_missing_extra_is_named_before_any_data_is_loaded(small, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
+    trainer = make("BeheshtifardResNet34Trainer", configuration="2d")
+    with pytest.raises(TrainingError, match=r"pip install 'nnunet_kits\[smp\]'"):
+        trainer.run_training()
+    assert trainer.dataloader_train is None

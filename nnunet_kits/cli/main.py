@@ -7,7 +7,18 @@ import sys
 from nnunet_kits import __version__
 from nnunet_kits.errors import KitsError
 
-VERB_MODULES = ("setup", "phantom", "convert", "train", "preprocess", "predict", "evaluate", "report", "demo")
+VERB_MODULES = (
+    "setup",
+    "phantom",
+    "convert",
+    "train",
+    "preprocess",
+    "predict",
+    "postprocess",
+    "evaluate",
+    "report",
+    "demo",
+)
 """Modules of :mod:`nnunet_kits.cli`, in the order of the help page. Each has ``add_verbs(subparsers)``."""
 
 

@@ -36,6 +36,6 @@ def mean_of_hardest(found: Comparison, k: float) -> Tensor:
     voxels = cost.numel()
     if found.counted is not None:
         cost = cost.masked_fill(~found.counted[:, 0], -1)
-        voxels = int(found.voxels.sum())
+        voxels = int(torch.count_nonzero(found.counted))
     hardest = math.ceil(voxels * k / 100)
     return torch.topk(cost.flatten(), hardest, sorted=False).values.mean() if hardest else cost.new_zeros(())

@@ -210,7 +210,9 @@ def copy_planes(
     across = 1 if np.argmin(np.abs(source.strides)) == 0 else 0
     for plane, into in zip(np.moveaxis(source, across, 0), np.moveaxis(target, across, 0), strict=True):
         values = np.ascontiguousarray(plane).astype(target.dtype, copy=False)
-        into[...] = values if change is None else change(values.copy() if np.may_share_memory(values, source) else values)
+        into[...] = (
+            values if change is None else change(values.copy() if np.may_share_memory(values, source) else values)
+        )
 
 
 def _labels(seg: NDArray[Any] | None, data: NDArray[Any], box: Sequence[Sequence[int]]) -> NDArray[Any]:

@@ -1,0 +1,186 @@
+"""Postprocess folders of label maps: resumable, each file written whole or not at all, the rest of the folder kept."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_kits import __version__
+from nnunet_kits.batch import file_key, run_cases
+from nnunet_kits.errors import KitsError, PostprocessingError
+from nnunet_kits.images import Planes, atomic_path, read_label_planes, write_volume
+from nnunet_kits.labels import Label
+from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
+
+ENDINGS = (".nii.gz", ".nii")
+RECORD = "postprocess.json"
+SIDECARS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
+"""What nnU-Net writes beside predictions and its later commands look for."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A label map to postprocess, and where to."""
+
+    source: Path
+    target: Path
+    chain: Chain
+
+
+def postprocess_folder(
+    predictions: Path,
+    output: Path,
+    chain: Chain,
+    workers: int = 1,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, str]:
+    """Postprocess every label map of a folder into another.
+
+    ``dataset.json`` and ``plans.json`` are copied, so that nnU-Net's own commands work on the new folder.
+    ``postprocess.json`` there tells what each step changed.
+
+    Args:
+        predictions: folder with label maps.
+        output: another folder.
+        chain: what to do.
+        workers: processes.
+        overwrite: do again what is there, also with another chain.
+        say: takes a line for each case.
+
+    Returns:
+        Case -> why it failed.
+
+    Raises:
+        PostprocessingError: nothing to do, the same folder twice, or an output folder of another chain.
+    """
+    files = label_files(predictions)
+    if output.resolve() == predictions.resolve():
+        raise PostprocessingError(f"{output}: is where the predictions are, which would be lost. Name another folder.")
+    output.mkdir(parents=True, exist_ok=True)
+    record = _Record(output / RECORD, chain, overwrite)
+    for name in SIDECARS:
+        if (predictions / name).is_file():
+            with atomic_path(output / name) as temporary:
+                shutil.copyfile(predictions / name, temporary)
+    tasks = {
+        case: Task(file, output / file.name, chain)
+        for case, file in files.items()
+        if overwrite or not (output / file.name).is_file() or record.source_of(case) != _source(file)
+    }
+    if len(tasks) < len(files):
+        say(f"{len(files) - len(tasks)} of {len(files)} were postprocessed before; --overwrite does them again.")
+    failed: dict[str, str] = {}
+    for case, outcome in run_cases(postprocess_file, tasks, workers):
+        if isinstance(outcome, KitsError):
+            failed[case] = str(outcome)
+            say(f"{case}: failed: {outcome}")
+        else:
+            record.add(case, {"source": _source(files[case]), "steps": outcome})
+            say(f"{case}: {_line(outcome)}")
+    return failed
+
+
+def postprocess_file(task: Task) -> list[dict[str, Any]]:
+    """Postprocess one label map; the new one has the same grid and dtype.
+
+    Returns:
+        What each step changed.
+
+    Raises:
+        ImageError: an unreadable file.
+        PostprocessingError: a value that is no KiTS label.
+    """
+    planes = read_kits_labels(task.source)
+    grid = planes.grid
+    voxel_mm3 = float(abs(np.linalg.det(grid.affine[:3, :3])))
+    changed, done = apply_chain(planes.array, voxel_mm3, task.chain)
+    if np.array_equal(changed, planes.array):
+        with atomic_path(task.target) as temporary:
+            shutil.copyfile(task.source, temporary)
+        return done
+    whole = np.zeros(grid.shape, grid.dtype, order="F")
+    whole[:, :, planes.start : planes.start + changed.shape[2]] = changed
+    write_volume(task.target, whole, grid.affine)
+    return done
+
+
+def read_kits_labels(file: Path) -> Planes:
+    """The foreground planes of a label map with labels 0 to 3.
+
+    Raises:
+        ImageError: an unreadable file.
+        PostprocessingError: another value.
+    """
+    planes = read_label_planes(file)
+    highest = int(planes.array.max(initial=0))
+    if highest > max(Label):
+        known = ", ".join(f"{int(label)} {label.name.lower()}" for label in Label)
+        raise PostprocessingError(f"{file}: holds label {highest}, but the labels of KiTS are {known}. Map them first.")
+    return planes
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """Case -> label map, of a flat folder.
+
+    Raises:
+        PostprocessingError: there is none.
+    """
+    files = {
+        file.name.removesuffix(ending): file
+        for ending in ENDINGS
+        for file in (sorted(folder.glob(f"*{ending}")) if folder.is_dir() else [])
+    }
+    if not files:
+        raise PostprocessingError(f"{folder}: holds no {' or '.join(ENDINGS)} file. Name a folder of label maps.")
+    return dict(sorted(files.items()))
+
+
+def _source(file: Path) -> list[int]:
+    """Size and time of a file."""
+    ((_, size, time),) = file_key(file)
+    return [size, time]
+
+
+def _line(done: list[dict[str, Any]]) -> str:
+    """What a chain changed, in one line."""
+    total: dict[str, float] = {}
+    for step in done:
+        for label, volume in step["changed_ml"].items():
+            total[label] = total.get(label, 0.0) + volume
+    return ", ".join(f"{label} {volume:+.3f} mL" for label, volume in total.items()) or "unchanged"
+
+
+class _Record:
+    """``postprocess.json`` beside the label maps: with what they were made, and what each step changed."""
+
+    def __init__(self, path: Path, chain: Chain, overwrite: bool) -> None:
+        self.path = path
+        steps = [step.as_json() for step in chain.steps]
+        self.content: dict[str, Any] = {"version": __version__, "chain": chain.name, "steps": steps, "cases": {}}
+        if path.is_file() and not overwrite:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if before["steps"] != steps:
+                raise PostprocessingError(
+                    f"{path.parent}: holds label maps made with the chain {before['chain']}, and this is {chain.name}. "
+                    "Give another folder, or --overwrite."
+                )
+            self.content["cases"] = before["cases"]
+        self._write()
+
+    def source_of(self, case: str) -> Any:
+        """Size and time of the file that a case was made from; None where it was not."""
+        return self.content["cases"].get(case, {}).get("source")
+
+    def add(self, case: str, outcome: dict[str, Any]) -> None:
+        """Note what was done to a case."""
+        self.content["cases"][case] = outcome
+        self._write()
+
+    def _write(self) -> None:
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(self.content, indent=2), encoding="utf-8")

@@ -1,0 +1,214 @@
+"""Choose postprocessing on cross-validation predictions by the challenge's own metrics."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_kits import __version__
+from nnunet_kits.batch import Journal, file_key, run_cases
+from nnunet_kits.errors import KitsError, PostprocessingError
+from nnunet_kits.evaluation.metrics import score_case
+from nnunet_kits.evaluation.references import References
+from nnunet_kits.images import Planes, atomic_path, check_same_grid
+from nnunet_kits.labels import TOLERANCES_MM, Label
+from nnunet_kits.postprocessing.determine import choose_chain, score_chains
+from nnunet_kits.postprocessing.files import label_files, read_kits_labels
+from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
+
+CHAIN_FILE = "chain.json"
+RECORD_FILE = "determined.json"
+JOURNAL_FILE = ".determine.partial.jsonl"
+
+NOTHING = Chain("chain", "Leave label maps as they are: no chain raised every fold's mean.", "ours", (), ())
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prediction to score after every chain."""
+
+    case: str
+    prediction: Path
+    reference: Path
+
+
+def determine_postprocessing(
+    predictions: Sequence[Path],
+    references: Path,
+    year: str,
+    output: Path,
+    chains: Sequence[str] = (),
+    splits: Path | None = None,
+    workers: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Chain | None, dict[str, Any]]:
+    """Choose the chain that raises the challenge's score most, if it raises it in every fold.
+
+    The score of a case is the mean of Dice and surface Dice over the hierarchical evaluation classes (KiTS19: of Dice).
+    Writes ``chain.json``, the chosen chain, and ``determined.json``, every candidate's means by fold, before and after,
+    and why it was taken or not. A stopped run goes on where it was.
+
+    Args:
+        predictions: validation folders, one a fold; or the folder of a trained model (``fold_*/validation``);
+            or with ``splits`` one folder with the predictions of all folds.
+        references: a KiTS folder, or a folder of label maps with the same names.
+        year: ``19``, ``21`` or ``23``: labels and tolerances.
+        output: folder for the results.
+        chains: names or files of the candidates; empty for all shipped ones.
+        splits: nnU-Net's ``splits_final.json``.
+        workers: processes.
+        say: takes a line of progress.
+
+    Returns:
+        The chain, None where none helps; and the content of ``determined.json``.
+
+    Raises:
+        PostprocessingError: folders that are no folds, a case without reference, an unknown chain.
+        ImageError: a prediction and its reference that cannot be read or do not lie on one grid.
+    """
+    if year not in TOLERANCES_MM:
+        raise PostprocessingError(f"There is no KiTS evaluation of year {year!r}. Known: {', '.join(TOLERANCES_MM)}.")
+    candidates = [load_chain(name) for name in (chains or chain_names())]
+    names = [chain.name for chain in candidates]
+    if len(set(names)) < len(names):
+        raise PostprocessingError(f"The candidates {', '.join(names)} hold a name twice. Rename a file.")
+    folds = find_folds(predictions, splits)
+    if len(folds) == 1:
+        say("Only one fold is given, so that one alone must become better. Give all folds.")
+    tasks = _tasks(folds, References(references, year))
+    output.mkdir(parents=True, exist_ok=True)
+    scores = _scores(tasks, year, candidates, Journal(output / JOURNAL_FILE), workers, say)
+    cases = {fold: list(files) for fold, files in folds.items()}
+    chosen, record = choose_chain(scores, cases, candidates)
+    record = {
+        "version": __version__,
+        "year": year,
+        "score": "mean of Dice and surface Dice over the HECs" if TOLERANCES_MM[year] else "mean of Dice over the HECs",
+        "rule": "the highest mean over all cases among the chains that raise the mean of every fold",
+        "folds": cases,
+        **record,
+        "cases": scores,
+    }
+    for file, content in ((CHAIN_FILE, (chosen or NOTHING).as_json()), (RECORD_FILE, record)):
+        with atomic_path(output / file) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    Journal(output / JOURNAL_FILE).close()
+    return chosen, record
+
+
+def find_folds(folders: Sequence[Path], splits: Path | None = None) -> dict[str, dict[str, Path]]:
+    """Fold -> case -> label map.
+
+    Raises:
+        PostprocessingError: a folder without label maps, a case in two folds, or splits that do not fit.
+    """
+    if splits is not None:
+        return _split_folds(folders, splits)
+    places = [place for folder in folders for place in (sorted(folder.glob("fold_*/validation")) or [folder])]
+    folds: dict[str, dict[str, Path]] = {}
+    for place in places:
+        name = place.parent.name if place.name == "validation" else place.name
+        if name in folds:
+            name = str(place)
+        folds[name] = label_files(place)
+    known: dict[str, str] = {}
+    for fold, files in folds.items():
+        for case in files:
+            if case in known:
+                raise PostprocessingError(f"{case}: is in {known[case]} and in {fold}. Each case belongs to one fold.")
+            known[case] = fold
+    return folds
+
+
+def _split_folds(folders: Sequence[Path], splits: Path) -> dict[str, dict[str, Path]]:
+    """Folds of one folder by nnU-Net's splits."""
+    if len(folders) != 1:
+        raise PostprocessingError(f"With splits there is one folder of predictions, and {len(folders)} are given.")
+    files = label_files(folders[0])
+    try:
+        folds = {f"fold_{n}": list(split["val"]) for n, split in enumerate(json.loads(splits.read_text()))}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PostprocessingError(f"{splits}: is not nnU-Net's splits_final.json ({error!r}).") from error
+    missing = [case for cases in folds.values() for case in cases if case not in files]
+    if missing:
+        raise PostprocessingError(
+            f"{folders[0]}: no prediction of {missing[0]}, which is in {splits}. Predict it first."
+        )
+    return {fold: {case: files[case] for case in cases} for fold, cases in folds.items()}
+
+
+def _tasks(folds: Mapping[str, Mapping[str, Path]], references: References) -> dict[str, Task]:
+    """Every prediction with its reference."""
+    tasks = {}
+    for files in folds.values():
+        for case, file in files.items():
+            reference = references.of(case)
+            if reference is None:
+                raise PostprocessingError(
+                    f"{references.folder}: no reference of {case}. Name the KiTS folder, or nnU-Net's labelsTr or "
+                    "gt_segmentations."
+                )
+            tasks[case] = Task(case, file, reference)
+    return tasks
+
+
+def _scores(
+    tasks: Mapping[str, Task],
+    year: str,
+    chains: Sequence[Chain],
+    journal: Journal,
+    workers: int,
+    say: Callable[[str], None],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Case -> candidate -> scores; what a stopped run left is not done again."""
+    made_with = [__version__, year, [[chain.name, chain.as_json()["steps"]] for chain in chains]]
+    keys = {case: json.dumps([made_with, file_key(task.prediction, task.reference)]) for case, task in tasks.items()}
+    scores = {case: journal.results[key] for case, key in keys.items() if key in journal.results}
+    if scores:
+        say(f"{len(scores)} of {len(tasks)} cases were scored before")
+    left = {case: task for case, task in tasks.items() if case not in scores}
+    for case, outcome in run_cases(partial(score_task, year=year, chains=tuple(chains)), left, workers):
+        if isinstance(outcome, KitsError):
+            raise outcome
+        journal.add(keys[case], outcome)
+        scores[case] = outcome
+        say(f"{len(scores)} of {len(tasks)}: {case}")
+    return {case: scores[case] for case in tasks}
+
+
+def score_task(task: Task, year: str, chains: Sequence[Chain]) -> dict[str, dict[str, float]]:
+    """Scores of one prediction as it is and after every chain.
+
+    Raises:
+        KitsError: naming the case.
+    """
+    prediction, reference = read_kits_labels(task.prediction), read_kits_labels(task.reference)
+    check_same_grid(task.case, reference.grid, prediction.grid)
+    start = min(prediction.start, reference.start)
+    stop = max(planes.start + planes.array.shape[2] for planes in (prediction, reference))
+    ours, theirs = (_placed(planes, start, stop) for planes in (prediction, reference))
+    labels = tuple(label for label in Label if label and (label != Label.CYST or year != "19"))
+    highest = int(max(ours.max(initial=0), theirs.max(initial=0)))
+    if highest > max(labels):
+        raise PostprocessingError(f"{task.case}: holds label {highest}, which KiTS{year} does not have.")
+    spacing = reference.grid.spacing_mm[::-1]
+
+    def score(changed: NDArray[np.uint8]) -> dict[str, float]:
+        found = score_case(changed, theirs, spacing, TOLERANCES_MM[year], labels)
+        return {f"{kind}_{name}": found[kind][name] for kind in ("dice", "surface_dice") for name in found[kind]}
+
+    voxel_mm3 = float(abs(np.linalg.det(reference.grid.affine[:3, :3])))
+    return score_chains(ours, voxel_mm3, chains, score)
+
+
+def _placed(planes: Planes, start: int, stop: int) -> NDArray[np.uint8]:
+    """Kept planes within a common range, (third, second, first axis) of the file."""
+    turned = planes.array.T
+    placed = np.zeros((stop - start, *turned.shape[1:]), np.uint8)
+    placed[planes.start - start : planes.start - start + len(turned)] = turned
+    return placed
