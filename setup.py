@@ -6,7 +6,7 @@ ROOT = Path(__file__).parent
 VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
 
 SMP = ["segmentation-models-pytorch>=0.4"]
-TEST = ["pytest>=8", "hypothesis>=6.100", *SMP]
+TEST = ["pytest>=8", "hypothesis>=6.100", "surface-distance>=0.1", *SMP]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
 
 setup(
@@ -31,7 +31,6 @@ setup(
         "scipy",
         "threadpoolctl>=3",
         "isal>=1.6",
-        "surface-distance>=0.1",
         "connected-components-3d",
         "packaging",
         "tqdm",

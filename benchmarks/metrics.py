@@ -1,9 +1,10 @@
-"""KiTS metrics beside the official method, side by side in one run: seconds, peak memory, largest difference.
+"""The challenge's numbers beside its own method: seconds, peak memory and largest difference, side by side in one run.
 
-    python benchmarks/metrics.py PREDICTIONS REFERENCES
+    python benchmarks/metrics.py PREDICTIONS REFERENCES --year 23
 
-Both are folders of ``case_XXXXX/segmentation.nii.gz``; cases in both are scored. The official method is that of the
-challenge's repository: SimpleITK, a mask for each class, and DeepMind's ``surface-distance``.
+Both folders are flat or KiTS folders. The challenge's method is that of ``kits23/evaluation/metrics.py``: SimpleITK
+reads both files, and the package ``surface-distance`` measures each class. First every case is scored by both in turn
+in one process, then by both in turn in a process of its own each, ours by the command ``nnunet_kits evaluate``.
 """
 
 import argparse
@@ -11,107 +12,170 @@ import datetime
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
-OFFICIAL = """
-import warnings; warnings.simplefilter("ignore")
-import numpy as np, SimpleITK as sitk
+from nnunet_kits.evaluation.references import Pair, find_pairs
+
+CHALLENGE = """
+import json, sys, time, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+import SimpleITK
 from surface_distance import compute_surface_dice_at_tolerance, compute_surface_distances
 from nnunet_kits.labels import REGIONS, TOLERANCES_MM
-def score(prediction, reference):
-    images = [sitk.ReadImage(file) for file in (prediction, reference)]
-    spacing = images[0].GetSpacing()[::-1]
-    p, r = map(sitk.GetArrayFromImage, images)
-    found = []
-    for name, labels in REGIONS.items():
-        a, b = np.zeros(p.shape, bool), np.zeros(r.shape, bool)
-        for label in labels:
-            a[p == label] = True
-            b[r == label] = True
-        if not a.any() or not b.any():
-            found += [float(not a.any() and not b.any())] * 2
+
+def challenge(prediction, reference, year):
+    images = [SimpleITK.ReadImage(path) for path in (prediction, reference)]
+    spacing = tuple(images[0].GetSpacing()[::-1])
+    arrays = [SimpleITK.GetArrayFromImage(image) for image in images]
+    scores = []
+    for name, members in REGIONS.items():
+        masks = []
+        for array in arrays:
+            mask = np.zeros(array.shape, dtype=bool)
+            for label in members:
+                mask[array == int(label)] = True
+            masks.append(mask)
+        p, r = masks
+        sizes = np.count_nonzero(p), np.count_nonzero(r)
+        if not all(sizes):
+            scores += [float(sizes == (0, 0))] * 2
             continue
-        found.append(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
-        distances = compute_surface_distances(b, a, spacing)
-        found.append(compute_surface_dice_at_tolerance(distances, TOLERANCES_MM["23"][name]))
-    return found
+        scores.append(2 * np.count_nonzero(p & r) / sum(sizes))
+        distances = compute_surface_distances(r, p, spacing)
+        scores.append(float(compute_surface_dice_at_tolerance(distances, TOLERANCES_MM[year][name])))
+    return scores
 """
 
-OURS = """
+PEAK = """
+def peak_mb():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+"""
+
+TOGETHER = (
+    CHALLENGE
+    + """
 from pathlib import Path
-from nnunet_kits.evaluation.evaluate import score_files
-def score(prediction, reference):
-    found = score_files("case", Path(prediction), Path(reference), "23")
+from nnunet_kits.evaluation import evaluate_case
+
+def ours(prediction, reference, year):
+    found = evaluate_case(Path(prediction), Path(reference), year)
     return [found[kind][name] for name in found["dice"] for kind in ("dice", "surface_dice")]
-"""
 
-LOOP = """
-import json, resource, sys, time
-pairs = json.loads(sys.argv[1])
-for prediction, reference in pairs:
+year, repeats, pairs = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+for score in (challenge, ours):
+    score(*pairs[min(pairs)], year)  # not timed: the first call loads modules and fills tables
+for case, files in pairs.items():
+    seconds, results = {challenge: [], ours: []}, {}
+    for _ in range(repeats):
+        for score in (challenge, ours):
+            start = time.perf_counter(), time.process_time()
+            results[score] = score(*files, year)
+            seconds[score].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    difference = max(abs(a - b) for a, b in zip(results[challenge], results[ours], strict=True))
+    print(json.dumps([case, seconds[challenge], seconds[ours], difference]), flush=True)
+"""
+)
+
+ALONE = {
+    "challenge": CHALLENGE + PEAK + "challenge(*sys.argv[1:4])\nprint(json.dumps(peak_mb()))",
+    "ours": PEAK
+    + """
+import json, sys
+from nnunet_kits.cli.main import main
+prediction, reference, year, output = sys.argv[1:]
+if main(["evaluate", prediction, reference, "--year", year, "-o", output]):
+    sys.exit(1)
+print(json.dumps(peak_mb()))
+""",
+}
+
+
+def machine() -> str:
+    """What the figures were measured on, and when."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return (
+        f"{model}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}, "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def run(program: str, *arguments: str) -> tuple[list[str], float]:
+    """The lines that a program prints, in an interpreter of its own, and its wall seconds."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
     start = time.perf_counter()
-    scores = score(prediction, reference)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([seconds, peak, [float(s) for s in scores]]), flush=True)
-"""
+    done = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout.splitlines(), time.perf_counter() - start
 
 
-class Scorer:
-    """One method in a process of its own, asked case by case, so that both methods take turns."""
+def together(pairs: list[Pair], year: str, repeats: int) -> None:
+    """Print the table of one process that scores every case by both methods in turn."""
+    files = json.dumps({pair.case: [str(pair.prediction), str(pair.reference)] for pair in pairs})
+    print("| case | challenge, s | ours, s | ratio | ratio of CPU time | largest difference |")
+    print("|---|---|---|---|---|---|")
+    sums, worst = [0.0] * 4, 0.0
+    for line in run(TOGETHER, year, str(repeats), files)[0]:
+        case, *timed, difference = json.loads(line)
+        wall, cpu = ([statistics.median(run[kind] for run in runs) for runs in timed] for kind in (0, 1))
+        sums = [total + part for total, part in zip(sums, (*wall, *cpu), strict=True)]
+        worst = max(worst, difference)
+        print(row(case, wall, cpu, difference), flush=True)
+    print(row("all", sums[:2], sums[2:], worst))
 
-    def run(self, program: str, pairs: list[list[str]]) -> list[list]:
-        """Score pairs: [seconds, peak MB, scores] of each."""
-        done = subprocess.run(
-            [sys.executable, "-c", program + LOOP, json.dumps(pairs)], capture_output=True, text=True, check=False
+
+def row(name: str, wall: list[float], cpu: list[float], difference: float) -> str:
+    """A line of the table: seconds of the challenge's method and of ours."""
+    ratios = f"{wall[0] / wall[1]:.0f} | {cpu[0] / cpu[1]:.0f}"
+    return f"| {name} | {wall[0]:.2f} | {wall[1]:.3f} | {ratios} | {difference:.1e} |"
+
+
+def alone(pairs: list[Pair], year: str, repeats: int) -> None:
+    """Print the table of a process for each case and method."""
+    print("| case | challenge, s | ours, s | ratio | challenge, MB | ours, MB | ratio |")
+    print("|---|---|---|---|---|---|---|")
+    for pair in pairs:
+        seconds: dict[str, list[float]] = {name: [] for name in ALONE}
+        peak: dict[str, float] = {}
+        for _ in range(repeats):
+            for name, program in ALONE.items():
+                with tempfile.TemporaryDirectory() as output:
+                    lines, wall = run(program, str(pair.prediction), str(pair.reference), year, output)
+                seconds[name].append(wall)
+                peak[name] = max(peak.get(name, 0.0), json.loads(lines[-1]))
+        theirs, ours = (statistics.median(seconds[name]) for name in ALONE)
+        print(
+            f"| {pair.case} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.1f} | {peak['challenge']:.0f} | "
+            f"{peak['ours']:.0f} | {peak['challenge'] / peak['ours']:.1f} |",
+            flush=True,
         )
-        if done.returncode:
-            sys.exit(done.stderr)
-        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def main() -> None:
-    """Score every pair by both methods and print tables."""
+    """Measure and print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("predictions", type=Path)
     parser.add_argument("references", type=Path)
+    parser.add_argument("--year", choices=("21", "23"), default="23")
+    parser.add_argument("--repeats", type=int, default=3, help="the median of so many (default: 3)")
     options = parser.parse_args()
-    name = "segmentation.nii.gz"
-    cases = sorted(
-        folder.name for folder in options.predictions.iterdir() if (options.references / folder.name).is_dir()
-    )
-    pairs = [[str(options.predictions / case / name), str(options.references / case / name)] for case in cases]
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}\n")
-    scorer, warm = Scorer(), min(pairs, key=lambda pair: Path(pair[0]).stat().st_size)
-    print("In batch (imports and one small case before), each pair by the official method and then by ours:\n")
-    print("| case | official s | ours s | ratio | official MB | ours MB | largest difference |")
-    print("|---|---|---|---|---|---|---|", flush=True)
-    total = [0.0, 0.0]
-    for case, pair in zip(cases, pairs, strict=True):
-        (_, official), (_, ours) = (scorer.run(program, [warm, pair]) for program in (OFFICIAL, OURS))
-        total = [total[0] + official[0], total[1] + ours[0]]
-        difference = max(abs(a - b) for a, b in zip(official[2], ours[2], strict=True))
-        print(
-            f"| {case} | {official[0]:.2f} | {ours[0]:.3f} | {official[0] / ours[0]:.1f} | {official[1]:.0f} | "
-            f"{ours[1]:.0f} | {difference:.1e} |",
-            flush=True,
-        )
-    print(f"| sum | {total[0]:.2f} | {total[1]:.2f} | {total[0] / total[1]:.1f} | | | |\n")
-    print("One case in a fresh process, imports included:\n\n| case | official s | ours s | ratio |\n|---|---|---|---|")
-    for case, pair in list(zip(cases, pairs, strict=True))[:3]:
-        seconds = [fresh(program, pair) for program in (OFFICIAL, OURS)]
-        print(f"| {case} | {seconds[0]:.2f} | {seconds[1]:.2f} | {seconds[0] / seconds[1]:.1f} |", flush=True)
-
-
-def fresh(program: str, pair: list[str]) -> float:
-    """Wall seconds of a process that scores one pair."""
-    import time
-
-    start = time.perf_counter()
-    Scorer().run(program, [pair])
-    return time.perf_counter() - start
+    pairs = find_pairs(options.predictions, options.references, options.year, partly=True, samples=False)
+    print(f"{machine()}\n\nIn one process, after one case that is not timed:\n")
+    together(pairs, options.year, options.repeats)
+    print("\nIn a process of its own each, with the start of Python and all imports:\n")
+    alone(pairs, options.year, options.repeats)
+    print(f"\n{machine()}")
 
 
 if __name__ == "__main__":

@@ -3,49 +3,58 @@
 import argparse
 from pathlib import Path
 
+EVALUATE = """
+Dice and surface Dice of each hierarchical evaluation class, equal to the challenge's own code. Writes evaluation.csv in
+its format, and metrics.json with volumes and the detection of tumours. Every file is read whole and checked. Run the
+same command again to go on where it stopped.
+"""
+
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``evaluate``, ``rank`` and ``compare``."""
-    evaluate = verbs.add_parser(
-        "evaluate",
-        help="score label maps as the KiTS challenges do",
-        description="Dice and surface Dice of each hierarchical evaluation class, equal to the challenge's own code. "
-        "Writes evaluation.csv in its format, and metrics.json with volumes and tumour detection.",
+    evaluate = verbs.add_parser("evaluate", help="score label maps as the KiTS challenges do", description=EVALUATE)
+    add = evaluate.add_argument
+    add("predictions", type=Path, metavar="PRED", help="folder of case_XXXXX.nii.gz, or one label map")
+    add("references", type=Path, metavar="REF", help="a KiTS folder, a folder of the same names, or one label map")
+    add("--year", required=True, choices=("19", "21", "23"), help="whose labels and tolerances")
+    add("-o", "--output", type=Path, metavar="DIR", help="folder for the results (default: PRED)")
+    add("-np", type=int, metavar="N", help="processes (default: as many as are worth it)")
+    add("--hd95", action="store_true", help="also the 95th percentile of the surface distances; slow")
+    add("--bootstrap", type=int, default=0, metavar="N", help="resamplings for 95 %% intervals of the means; 10000")
+    add("--partly", action="store_true", help="leave out references without a prediction")
+    add("--no-samples", action="store_true", help="KiTS21: not against the sampled segmentations")
+    add(
+        "--tolerances-mm", type=float, nargs=3, metavar="MM", help="of kidney and masses, masses, tumor, not the year's"
     )
-    evaluate.add_argument("predictions", type=Path, metavar="PRED", help="folder of case_XXXXX.nii.gz")
-    evaluate.add_argument("references", type=Path, metavar="REF", help="a KiTS folder, or a folder of the same names")
-    evaluate.add_argument("--year", required=True, choices=("19", "21", "23"), help="labels and tolerances")
-    evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: PRED")
-    evaluate.add_argument("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
-    evaluate.add_argument("--hd95", action="store_true", help="also the 95th percentile of surface distances; slow")
-    evaluate.add_argument("--bootstrap", type=int, default=0, metavar="N", help="resamplings for 95 %% intervals")
-    evaluate.add_argument("--partly", action="store_true", help="score what is predicted, though some cases are not")
     evaluate.set_defaults(run=run_evaluate)
 
     rank = verbs.add_parser(
         "rank",
-        help="rank systems as the KiTS23 challenge does",
-        description="Rank folders that hold an evaluation.csv: rank, then aggregate; tumor Dice breaks ties.",
+        help="rank systems as the KiTS challenges do",
+        description="Rank systems by mean Dice and by mean surface Dice, then by the mean of both ranks; the tumor "
+        "Dice breaks ties.",
     )
-    rank.add_argument("systems", type=Path, nargs="+", metavar="DIR", help="one folder a system; its name is used")
+    rank.add_argument("systems", type=Path, nargs="+", metavar="DIR", help="one folder a system, with evaluation.csv")
     rank.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the challenge's ranking file")
     rank.set_defaults(run=run_rank)
 
     compare = verbs.add_parser(
         "compare",
         help="compare two systems case by case",
-        description="Paired differences of two evaluations: bootstrap interval and Wilcoxon signed-rank test.",
+        description="Paired differences of two evaluations of the same cases: bootstrap interval and test, and "
+        "Wilcoxon's signed-rank test.",
     )
     compare.add_argument("first", type=Path, metavar="DIR", help="folder with an evaluation.csv")
     compare.add_argument("second", type=Path, metavar="DIR", help="another, of the same cases")
     compare.add_argument("--bootstrap", type=int, default=10000, metavar="N", help="resamplings (default: 10000)")
+    compare.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the comparison as JSON")
     compare.set_defaults(run=run_compare)
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
     """Score and print the means."""
     from nnunet_kits.evaluation.evaluate import evaluate_folder
-    from nnunet_kits.evaluation.tables import columns
+    from nnunet_kits.evaluation.tables import average, row_of
 
     metrics = evaluate_folder(
         options.predictions,
@@ -56,17 +65,21 @@ def run_evaluate(options: argparse.Namespace) -> int:
         options.hd95,
         options.bootstrap,
         options.partly,
-        print,
+        not options.no_samples,
+        options.tolerances_mm,
+        lambda line: print(line, flush=True),
     )
-    for column, value in columns(metrics["mean"], options.year).items():
-        print(f"{column:15} {value:.4f}")
-    for kind, classes in metrics.get("interval_95", {}).items():
-        for name, (lower, upper) in classes.items():
-            print(f"{kind} {name}: 95 % interval {lower:.4f} to {upper:.4f}")
+    intervals = metrics.get("interval_95", {})
+    for column, value in average([row_of(case) for case in metrics["cases"].values()]).items():
+        limits = "  95 % interval {:.4f} to {:.4f}".format(*intervals[column]) if column in intervals else ""
+        print(f"{column:15} {value:.4f}{limits}")
+    for name, distance in metrics["mean"].get("hd95_mm", {}).items():
+        print(f"HD95 {name}: " + ("in no case" if distance is None else f"{distance:.2f} mm"))
     for name, found in metrics["tumors"]["sensitivity"].items():
-        print(f"tumors {name}: {found['detected']} of {found['tumors']} detected")
+        print(f"tumors, {name}: {found['detected']} of {found['tumors']} detected")
     print(f"false tumors a case: {metrics['tumors']['false_positives_per_case']:.2f}")
-    print((options.output or options.predictions) / "evaluation.csv")
+    folder = options.predictions.parent if options.predictions.is_file() else options.predictions
+    print((options.output or folder) / "evaluation.csv")
     return 0
 
 
@@ -75,26 +88,37 @@ def run_rank(options: argparse.Namespace) -> int:
     from nnunet_kits.evaluation.ranking import rank_systems, write_ranking
 
     rows = rank_systems(options.systems)
-    print(f"{'rank':>4} {'mean rank':>9} {'Dice':>7} {'SD':>7} {'tumor':>7}  system")
+    columns = {"mean_dice": "Dice", "mean_sd": "SD", "tumor_dice": "tumor"}
+    shown = {key: title for key, title in columns.items() if key in rows[0]}
+    print(f"{'rank':>4} {'mean rank':>9} " + " ".join(f"{title:>7}" for title in shown.values()) + "  system")
     for row in rows:
-        print(
-            f"{row['final_rank']:4d} {row['mean_rank']:9.2f} {row['mean_dice']:7.4f} {row['mean_sd']:7.4f} "
-            f"{row['tumor_dice']:7.4f}  {row['team_name']}"
-        )
+        numbers = " ".join(f"{row[key]:7.4f}" for key in shown)
+        print(f"{row['final_rank']:4d} {row['mean_rank']:9.2f} {numbers}  {row['team_name']}")
     if options.output:
         write_ranking(options.output, rows)
     return 0
 
 
 def run_compare(options: argparse.Namespace) -> int:
-    """Print the differences."""
-    from nnunet_kits.evaluation.ranking import compare_systems
+    """Print the differences, second less first, and write them where asked."""
+    import json
 
-    print(f"{'score':15} {'first':>7} {'second':>7} {'diff.':>8} {'95 % interval':>19} {'p':>8}")
-    for column, found in compare_systems(options.first, options.second, options.bootstrap).items():
-        lower, upper = found["interval_95"]
+    from nnunet_kits.evaluation.compare import compare_systems
+    from nnunet_kits.evaluation.tables import write_whole
+
+    found = compare_systems(options.first, options.second, options.bootstrap)
+    print(
+        f"{'score':15} {'first':>7} {'second':>7} {'diff.':>8} {'95 % interval':>19} {'p boot.':>8} {'p Wilc.':>8} ",
+        end="",
+    )
+    print("better/equal/worse")
+    for column, row in found.items():
+        lower, upper = row["interval_95"]
         print(
-            f"{column:15} {found['first']:7.4f} {found['second']:7.4f} {found['difference']:+8.4f} "
-            f"{lower:+9.4f} {upper:+9.4f} {found['p_wilcoxon']:8.2g}"
+            f"{column:15} {row['first']:7.4f} {row['second']:7.4f} {row['difference']:+8.4f} "
+            f"{lower:+9.4f} {upper:+9.4f} {row['p_bootstrap']:8.2g} {row['p_wilcoxon']:8.2g} "
+            f"{row['better']}/{row['equal']}/{row['worse']}"
         )
+    if options.output:
+        write_whole(options.output, json.dumps(found, indent=1))
     return 0

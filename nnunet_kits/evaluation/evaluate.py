@@ -1,50 +1,30 @@
-"""Score a folder of label maps against references: parallel, resumable, in the challenges' own file format."""
+"""Score a folder of label maps against references: in parallel, resumable, in the challenges' own file format."""
 
 import json
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nnunet_kits import __version__
+from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import EvaluationError, KitsError
+from nnunet_kits.evaluation.case import Protocol, protocol_of, score_pair
 from nnunet_kits.evaluation.lesions import summarise
-from nnunet_kits.evaluation.metrics import score_case
-from nnunet_kits.evaluation.references import References
-from nnunet_kits.evaluation.tables import interval, write_csv
-from nnunet_kits.images import Planes, atomic_path, check_same_grid, read_label_planes
-from nnunet_kits.labels import TOLERANCES_MM, Label
+from nnunet_kits.evaluation.references import Pair, find_pairs
+from nnunet_kits.evaluation.tables import row_of, write_csv, write_whole
+from nnunet_kits.machine import cpu_count
 
-LABELS = {
-    "19": (Label.KIDNEY, Label.TUMOR),
-    "21": (Label.KIDNEY, Label.TUMOR, Label.CYST),
-    "23": (Label.KIDNEY, Label.TUMOR, Label.CYST),
-}
-ENDING = ".nii.gz"
-PARTIAL = ".evaluation.partial.jsonl"
+JOURNAL_FILE = ".evaluation.partial.jsonl"
+"""Scores of a run that is not finished, in the folder of the results."""
+WORTH_A_WORKER = 8
+"""Cases that take about as long as starting a process."""
+
+Scores = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A label map to score, and what it is scored against; several references are KiTS21's samples."""
-
-    case: str
-    prediction: Path
-    reference: Path
-    samples: tuple[Path, ...] = ()
-
-    def key(self, year: str, hd95: bool) -> str:
-        """Changes when anything that the scores depend on does."""
-        files = [self.prediction, self.reference, *self.samples]
-        stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return json.dumps([__version__, year, hd95, stats])
+def default_workers(cases: int) -> int:
+    """Processes for a number of cases: one a CPU, but only where that saves more time than starting them takes."""
+    return max(1, min(cpu_count(), cases // WORTH_A_WORKER))
 
 
 def evaluate_folder(
@@ -52,206 +32,115 @@ def evaluate_folder(
     references: Path,
     year: str,
     output: Path | None = None,
-    workers: int = 1,
+    workers: int | None = 1,
     hd95: bool = False,
     bootstrap: int = 0,
     partly: bool = False,
+    samples: bool = True,
+    tolerances_mm: Sequence[float] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Score every label map of a folder and write ``evaluation.csv`` and ``metrics.json``.
+    """Score the label maps of a folder and write ``evaluation.csv`` and ``metrics.json``.
+
+    A run that was stopped goes on where it was. With more than one worker, a script that calls this needs
+    ``if __name__ == "__main__":``.
 
     Args:
-        predictions: folder with ``case_XXXXX.nii.gz``.
-        references: a flat folder of the same names, or a KiTS folder, whose case folders hold the label maps.
+        predictions: folder of ``case_XXXXX.nii.gz``, or a KiTS folder; or one file, then ``references`` is one too.
+        references: likewise.
         year: ``19``, ``21`` or ``23``: labels and tolerances.
-        output: folder for the results; None for ``predictions``.
-        workers: processes.
-        hd95: also the 95th percentile of surface distances.
+        output: folder for the results; None for that of the predictions.
+        workers: processes; None for as many as are worth it.
+        hd95: also the 95th percentile of the surface distances.
         bootstrap: resamplings for 95 % confidence intervals of the means; 0 for none.
-        partly: score what is predicted, though references in a flat folder have no prediction.
+        partly: leave out references without a prediction.
+        samples: also score against KiTS21's sampled segmentations where the references have them.
+        tolerances_mm: others than the year's, in the order of its classes.
         say: takes a line of progress.
 
     Returns:
         The content of ``metrics.json``.
 
     Raises:
-        EvaluationError: a missing prediction or reference, or a label that the year does not have.
-        ImageError: an unreadable file, or two that do not lie on one grid.
+        EvaluationError: a missing prediction or reference, a foreign label, or two files that do not lie on one grid.
+        ImageError: an unreadable file.
+        KitsError: a worker was killed.
     """
-    if year not in LABELS:
-        raise EvaluationError(f"There is no KiTS evaluation of year {year!r}. Known: {', '.join(LABELS)}.")
-    pairs = find_pairs(predictions, References(references, year), partly)
-    output = output or predictions
-    output.mkdir(parents=True, exist_ok=True)
-    scores = _score_all(pairs, year, hd95, output / PARTIAL, workers, say)
-    ordered = [scores[pair.case] for pair in pairs]
-    metrics = {
-        "version": __version__,
-        "year": year,
-        "tolerances_mm": TOLERANCES_MM[year],
-        "mean": mean_scores(ordered),
-        "tumors": summarise([score["tumors"] for score in ordered]),
-        "cases": {pair.case: score for pair, score in zip(pairs, ordered, strict=True)},
-    }
-    if bootstrap:
-        metrics["interval_95"] = intervals(ordered, bootstrap)
-    write_csv(output / "evaluation.csv", {pair.case: score for pair, score in zip(pairs, ordered, strict=True)}, year)
-    sampled = {pair.case: score["samples"] for pair, score in zip(pairs, ordered, strict=True) if "samples" in score}
+    protocol = protocol_of(year, tolerances_mm, hd95)
+    pairs = find_pairs(predictions, references, protocol.year, partly, samples)
+    folder = output or (predictions.parent if predictions.is_file() else predictions)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = Journal(folder / JOURNAL_FILE)
+    except OSError as error:
+        raise EvaluationError(f"{folder}: cannot be written to ({error.strerror}). Name another with -o.") from error
+    scores = _score_all(pairs, protocol, journal, workers, say)
+    metrics = summary(scores, protocol, bootstrap)
+    write_csv(folder / "evaluation.csv", scores)
+    sampled = {case: found["samples"] for case, found in scores.items() if "samples" in found}
     if sampled:
-        write_csv(output / "evaluation_samples.csv", sampled, year)
-        metrics["mean_over_samples"] = mean_scores(list(sampled.values()))
-    with atomic_path(output / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2))
-    (output / PARTIAL).unlink(missing_ok=True)
+        write_csv(folder / "evaluation_samples.csv", {case: mean_scores(found) for case, found in sampled.items()})
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=1))
+    journal.close()
     return metrics
 
 
-def find_pairs(predictions: Path, references: References, partly: bool) -> list[Pair]:
-    """Every prediction with its reference.
+def summary(scores: Mapping[str, Scores], protocol: Protocol, bootstrap: int = 0) -> dict[str, Any]:
+    """The content of ``metrics.json``: what was scored how, means over cases, tumours, and every case.
 
-    Raises:
-        EvaluationError: nothing to score, or one without the other.
+    Args:
+        scores: case -> scores.
+        protocol: what they were scored by.
+        bootstrap: resamplings for confidence intervals; 0 for none.
     """
-    files = sorted(predictions.glob(f"*{ENDING}")) if predictions.is_dir() else []
-    if not files:
-        raise EvaluationError(f"{predictions}: holds no {ENDING} file. Name the folder with the predicted label maps.")
-    names = [file.name.removesuffix(ENDING) for file in files]
-    missing = [] if partly else references.not_among(names)
-    if missing:
-        raise EvaluationError(
-            f"{predictions}: no prediction of {_few(missing)}, of which {references.folder} has a reference. Predict "
-            "them, or pass --partly to score the others."
-        )
-    without = [name for name in names if references.of(name) is None]
-    if without:
-        raise EvaluationError(
-            f"{references.folder}: no reference of {_few(without)}, of which there is a prediction. Name the KiTS "
-            "folder or a folder of label maps with these names, or move the predictions away."
-        )
-    return [Pair(n, f, references.of(n) or f, references.samples(n)) for n, f in zip(names, files, strict=True)]
+    found: dict[str, Any] = {
+        "version": __version__,
+        "year": protocol.year,
+        "tolerances_mm": dict(protocol.tolerances_mm),
+        "mean": mean_scores(list(scores.values())),
+        "tumors": summarise([case["tumors"] for case in scores.values()]),
+    }
+    if bootstrap:
+        from nnunet_kits.evaluation.statistics import intervals_95
 
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
-
-
-def _score_all(
-    pairs: Sequence[Pair], year: str, hd95: bool, partial_file: Path, workers: int, say: Callable[[str], None]
-) -> dict[str, dict[str, Any]]:
-    """Scores of every case; those that a stopped run left behind are taken from its file."""
-    done = _left_behind(partial_file)
-    keys = {pair.case: pair.key(year, hd95) for pair in pairs}
-    scores = {pair.case: done[keys[pair.case]] for pair in pairs if keys[pair.case] in done}
-    left = [pair for pair in pairs if pair.case not in scores]
-    if scores:
-        say(f"{len(scores)} of {len(pairs)} cases were scored before")
-    score = partial(score_pair, year=year, hd95=hd95)
-    with partial_file.open("a") as file:
-
-        def keep(pair: Pair, found: dict[str, Any]) -> None:
-            scores[pair.case] = found
-            file.write(json.dumps({"key": keys[pair.case], "scores": found}) + "\n")
-            file.flush()
-            say(f"{len(scores)} of {len(pairs)}: {pair.case}")
-
-        if workers <= 1 or len(left) < 2:
-            for pair in left:
-                keep(pair, score(pair))
-            return scores
-        spawn = multiprocessing.get_context("spawn")
-        try:
-            with ProcessPoolExecutor(min(workers, len(left)), spawn) as pool:
-                for pair, found in zip(left, pool.map(score, left), strict=True):
-                    keep(pair, found)
-        except BrokenProcessPool as error:
-            raise EvaluationError(
-                "A worker died, most likely killed for want of memory. Run the same command again with -np 1: "
-                "what is scored is kept."
-            ) from error
-    return scores
-
-
-def _left_behind(partial_file: Path) -> dict[str, dict[str, Any]]:
-    """Key -> scores of a run that was stopped; a last line cut short is left out."""
-    found = {}
-    for line in partial_file.read_text().splitlines() if partial_file.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        found[entry["key"]] = entry["scores"]
+        found["interval_95"] = intervals_95([row_of(case) for case in scores.values()], bootstrap)
+    if any("samples" in case for case in scores.values()):
+        found["mean_over_samples"] = mean_scores([mean_scores(case["samples"]) for case in scores.values()])
+    found["cases"] = dict(scores)
     return found
 
 
-def score_pair(pair: Pair, year: str, hd95: bool = False) -> dict[str, Any]:
-    """Scores of one case; with samples, their mean under ``samples``.
-
-    Raises:
-        KitsError: naming the case.
-    """
-    try:
-        scores = score_files(pair.case, pair.prediction, pair.reference, year, hd95)
-        if pair.samples:
-            sampled = [score_files(pair.case, pair.prediction, sample, year) for sample in pair.samples]
-            scores["samples"] = mean_scores(sampled)
-    except KitsError as error:
-        raise error if pair.case in str(error) else type(error)(f"{pair.case}: {error}") from error
-    return scores
+def mean_scores(scores: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
+    """Mean of every class's and every label's score; of the distances over the cases that have one."""
+    means: dict[str, dict[str, float | None]] = {}
+    for kind in ("dice", "surface_dice", "label_dice", "hd95_mm"):
+        if kind in scores[0]:
+            means[kind] = {}
+            for name in scores[0][kind]:
+                values = [case[kind][name] for case in scores if case[kind][name] is not None]
+                means[kind][name] = sum(values) / len(values) if values else None
+    return means
 
 
-def score_files(case: str, prediction: Path, reference: Path, year: str, hd95: bool = False) -> dict[str, Any]:
-    """Scores of one label map against one reference. Spacing and axes are the reference's, reversed as SimpleITK's.
-
-    Raises:
-        ImageError: an unreadable file, or two that do not lie on one grid.
-        EvaluationError: a label that the year does not have.
-    """
-    read = [read_label_planes(file) for file in (prediction, reference)]
-    check_same_grid(case, read[1].grid, read[0].grid)
-    for file, planes in zip((prediction, reference), read, strict=True):
-        _check_labels(case, file, planes, year)
-    start = min(planes.start for planes in read)
-    stop = max(planes.start + planes.array.shape[2] for planes in read)
-    ours, theirs = (_placed(planes, start, stop) for planes in read)
-    spacing = read[1].grid.spacing_mm[::-1]
-    return score_case(ours, theirs, spacing, TOLERANCES_MM[year], LABELS[year], hd95)
-
-
-def _placed(planes: Planes, start: int, stop: int) -> NDArray[np.uint8]:
-    """Kept planes within a common range, (third, second, first axis) of the file."""
-    turned = planes.array.T
-    if (planes.start, planes.start + len(turned)) == (start, stop):
-        return turned
-    placed = np.zeros((stop - start, *turned.shape[1:]), np.uint8)
-    placed[planes.start - start : planes.start - start + len(turned)] = turned
-    return placed
+def _score_all(
+    pairs: Sequence[Pair], protocol: Protocol, journal: Journal, workers: int | None, say: Callable[[str], None]
+) -> dict[str, Scores]:
+    """Case -> scores, in the order of the pairs; those that a stopped run left behind are taken from its journal."""
+    keys = {pair.case: _key(pair, protocol) for pair in pairs}
+    scores: dict[str, Scores] = {case: journal.results[key] for case, key in keys.items() if key in journal.results}
+    if scores:
+        say(f"{len(scores)} of {len(pairs)} cases were scored before")
+    left = {pair.case: (pair, protocol) for pair in pairs if pair.case not in scores}
+    for case, found in run_cases(score_pair, left, default_workers(len(left)) if workers is None else workers):
+        if isinstance(found, KitsError):
+            raise found
+        scores[case] = found
+        journal.add(keys[case], found)
+        say(f"{len(scores)} of {len(pairs)}: {case}")
+    return {pair.case: scores[pair.case] for pair in pairs}
 
 
-def _check_labels(case: str, file: Path, planes: Planes, year: str) -> None:
-    known = [0, *(int(label) for label in LABELS[year])]
-    if not planes.array.size or int(planes.array.max()) <= max(known):
-        return  # labels are consecutive
-    values = np.flatnonzero(np.bincount(planes.array.ravel(order="K"), minlength=256))
-    foreign = [int(value) for value in values if value not in known]
-    raise EvaluationError(
-        f"{case}: {file} holds label {', '.join(map(str, foreign))}, but KiTS{year} has {', '.join(map(str, known))}. "
-        "Choose the year of the labels, or map them first."
-    )
-
-
-def mean_scores(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean over cases of every HEC's and every label's score."""
-    return {
-        kind: {name: float(np.mean([score[kind][name] for score in scores])) for name in scores[0][kind]}
-        for kind in ("dice", "surface_dice", "label_dice")
-        if kind in scores[0]
-    }
-
-
-def intervals(scores: Sequence[dict[str, Any]], resamplings: int) -> dict[str, dict[str, list[float]]]:
-    """95 % bootstrap intervals of the means, over cases."""
-    return {
-        kind: {name: interval([score[kind][name] for score in scores], resamplings) for name in scores[0][kind]}
-        for kind in ("dice", "surface_dice")
-    }
+def _key(pair: Pair, protocol: Protocol) -> str:
+    """Changes when anything does that a case's scores depend on."""
+    files = file_key(pair.prediction, pair.reference, *pair.samples)
+    return json.dumps([__version__, protocol.year, dict(protocol.tolerances_mm), protocol.hd95, files])

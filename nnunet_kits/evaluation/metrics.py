@@ -1,14 +1,20 @@
 """The challenges' numbers for one case: Dice and surface Dice of each hierarchical evaluation class (HEC)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.lesions import detect
-from nnunet_kits.evaluation.surfaces import find_surface, rim_of, surface_dice
+from nnunet_kits.evaluation.overlap import Slices, dice, foreground, is_tight, joint_histogram, mask_of
+from nnunet_kits.evaluation.reading import checked_labels
+from nnunet_kits.evaluation.surfaces import Spacing, Surface, find_surface, reach_of, surface_dice
 from nnunet_kits.labels import Label, regions_of
+
+ALL_LABELS = (Label.KIDNEY, Label.TUMOR, Label.CYST)
 
 
 def score_case(
@@ -16,7 +22,7 @@ def score_case(
     reference: NDArray[np.generic],
     spacing_mm: Sequence[float],
     tolerances_mm: Mapping[str, float],
-    labels: tuple[Label, ...] = (Label.KIDNEY, Label.TUMOR, Label.CYST),
+    labels: Sequence[Label] = ALL_LABELS,
     hd95: bool = False,
 ) -> dict[str, Any]:
     """Score a label map against its reference.
@@ -24,101 +30,88 @@ def score_case(
     Dice and surface Dice are 1 where both masks are empty and 0 where one is, as the challenges define.
 
     Args:
-        prediction: (z, y, x) label values below 16.
+        prediction: label values, three-dimensional, in any order of the axes.
         reference: of the same shape.
-        spacing_mm: voxel edges along the axes.
+        spacing_mm: length of a voxel edge along the axes.
         tolerances_mm: HEC -> tolerance of its surface Dice; a HEC without one gets none.
         labels: foreground labels of the edition.
-        hd95: also the 95th percentile of the surface distances, which takes seconds.
+        hd95: also the 95th percentile of the surface distances, which takes longer than all the rest.
 
     Returns:
         ``dice``, ``surface_dice`` and, if asked for, ``hd95_mm``: HEC -> number; ``label_dice``: label -> number;
-        ``volume_ml``: label -> (predicted, reference); ``tumors``: see :func:`nnunet_kits.evaluation.lesions.detect`.
+        ``volume_ml``: label -> [predicted, true]; ``tumors``: see :func:`nnunet_kits.evaluation.lesions.detect`.
+
+    Raises:
+        EvaluationError: the shapes differ, or a value is no label.
 
     Source: ``evaluation/metrics.py`` of the repositories neheller/kits21 and neheller/kits23;
     ``starter_code/evaluation.py`` of neheller/kits19.
     """
+    if prediction.shape != reference.shape:
+        raise EvaluationError(
+            f"the prediction is {prediction.shape} but the reference is {reference.shape} voxels. "
+            "Both must lie on one grid: predict from the image that the reference belongs to."
+        )
     z, y, x = (float(edge) for edge in spacing_mm)
     spacing = (z, y, x)
-    p, r = _foreground(prediction.astype(np.uint8, copy=False), reference.astype(np.uint8, copy=False))
-    regions = regions_of(labels)
-    pairs = _joint_histogram(p, r)
+    maps = _Maps(checked_labels(prediction, labels), checked_labels(reference, labels))
+    pairs = joint_histogram(*maps.whole, labels)
+    regions = regions_of(tuple(labels))
     own = {label.name.lower(): (label,) for label in labels}
     found: dict[str, Any] = {
-        "dice": {name: _dice(pairs, members) for name, members in regions.items()},
+        "dice": {name: dice(pairs, members) for name, members in regions.items()},
         "surface_dice": {},
-        "label_dice": {name: _dice(pairs, members) for name, members in own.items()},
-        "volume_ml": {name: _volumes_ml(pairs, members, spacing) for name, members in own.items()},
-        "tumors": detect(p == Label.TUMOR, r == Label.TUMOR, spacing),
+        "label_dice": {name: dice(pairs, members) for name, members in own.items()},
+        "volume_ml": {name: _volumes_ml(pairs, label, spacing) for name, (label,) in own.items()},
     }
-    bits = {name: 1 << index for index, name in enumerate(regions)}
-    table = np.zeros(256, np.uint8)
-    for name, members in regions.items():
-        table[[int(label) for label in members]] |= bits[name]
-    predicted, referred = table[p], table[r]
-    scored = {name: bit for name, bit in bits.items() if name in tolerances_mm}
-    if scored:
-        found["surface_dice"] = _surface_dice(predicted, referred, scored, spacing, tolerances_mm)
+    present = {label for label in labels if pairs[label].any() or pairs[:, label].any()}
+    occurring = {name: tuple(label for label in members if label in present) for name, members in regions.items()}
+    reach = reach_of(spacing, max(tolerances_mm.values(), default=0.0))
+    surfaces = {members: maps.surfaces(members, reach) for members in set(occurring.values()) if tolerances_mm or hd95}
+    for name, members in occurring.items():  # without cysts, masses are tumours: one pair of surfaces serves both
+        if name in tolerances_mm:
+            found["surface_dice"][name] = surface_dice(*surfaces[members], spacing, tolerances_mm[name])
     if hd95:
         from nnunet_kits.evaluation.hausdorff import robust_hausdorff_mm
 
         found["hd95_mm"] = {
-            name: robust_hausdorff_mm(predicted & bit != 0, referred & bit != 0, spacing) for name, bit in bits.items()
+            name: robust_hausdorff_mm(*surfaces[members], spacing) for name, members in occurring.items()
         }
+    found["tumors"] = detect(*maps.masks((Label.TUMOR,)), spacing)
     return found
 
 
-def _foreground(
-    prediction: NDArray[np.uint8], reference: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Both maps, cropped to the box that holds the foreground of either."""
-    flat = np.bitwise_or.reduce(prediction, axis=0) | np.bitwise_or.reduce(reference, axis=0)
-    rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
-    if not len(rows):
-        return prediction[:0], reference[:0]
-    inside = (slice(None), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    p, r = prediction[inside], reference[inside]
-    planes = np.flatnonzero(p.max(axis=(1, 2)) | r.max(axis=(1, 2)))
-    return p[planes[0] : planes[-1] + 1], r[planes[0] : planes[-1] + 1]
+def _volumes_ml(pairs: NDArray[np.int64], label: int, spacing_mm: Spacing) -> list[float]:
+    """Predicted and true volume of a label."""
+    voxel_ml = math.prod(spacing_mm) / 1000
+    return [int(pairs[label].sum()) * voxel_ml, int(pairs[:, label].sum()) * voxel_ml]
 
 
-def _joint_histogram(predicted: NDArray[np.uint8], referred: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Voxels for each pair of labels: (predicted, referred), labels 0 to 15."""
-    counts = np.zeros(256, np.int64)
-    for p, r in zip(predicted, referred, strict=True):
-        counts += np.bincount(((p << 4) | (r & 15)).ravel(), minlength=256)
-    return counts.reshape(16, 16)
+class _Maps:
+    """Both label maps in the box that holds their foreground, and the smaller one that holds tumours and cysts."""
+
+    def __init__(self, prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> None:
+        box: Slices | None = (slice(None),) * 3
+        if not is_tight(prediction, reference):
+            box = foreground((prediction | reference) > 0)
+        self.whole = _cut(box, prediction, reference)
+        self.masses = foreground((self.whole[0] > 1) | (self.whole[1] > 1))
+
+    def masks(self, members: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Mask of a class in the prediction and in the reference, cut to a box that holds both."""
+        if Label.KIDNEY in members:
+            return mask_of(self.whole[0], members), mask_of(self.whole[1], members)
+        a, b = (mask_of(array, members) for array in _cut(self.masses, *self.whole))
+        a, b = _cut(foreground(a | b), a, b)
+        return a, b
+
+    def surfaces(self, members: Sequence[int], reach: tuple[int, int, int]) -> tuple[Surface, Surface]:
+        """Surface of a class in the prediction and in the reference."""
+        a, b = self.masks(members)
+        return find_surface(a, reach), find_surface(b, reach)
 
 
-def _dice(pairs: NDArray[np.int64], members: Sequence[int]) -> float:
-    """Dice of a class that some labels make up; 1 where neither map has it."""
-    total = int(pairs[list(members)].sum()) + int(pairs[:, list(members)].sum())
-    return 2 * int(pairs[np.ix_(members, members)].sum()) / total if total else 1.0
-
-
-def _volumes_ml(pairs: NDArray[np.int64], members: Sequence[int], spacing_mm: Sequence[float]) -> list[float]:
-    """Predicted and true volume of some labels."""
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
-    return [int(pairs[list(members)].sum()) * voxel_ml, int(pairs[:, list(members)].sum()) * voxel_ml]
-
-
-def _surface_dice(
-    predicted: NDArray[np.uint8],
-    referred: NDArray[np.uint8],
-    bits: Mapping[str, int],
-    spacing_mm: tuple[float, float, float],
-    tolerances_mm: Mapping[str, float],
-) -> dict[str, float]:
-    """Surface Dice of each class; a class that one map lacks is not looked for."""
-    found = {}
-    for name, bit in bits.items():
-        a, b = predicted & bit, referred & bit
-        if not a.any() or not b.any():
-            found[name] = float(not a.any() and not b.any())
-    left = {name: bit for name, bit in bits.items() if name not in found}
-    if left:
-        rim = rim_of(spacing_mm, max(tolerances_mm[name] for name in left))
-        a_surface, b_surface = (find_surface(mask, rim) for mask in (predicted, referred))
-        for name, bit in left.items():
-            found[name] = surface_dice(a_surface, b_surface, bit, spacing_mm, tolerances_mm[name])
-    return {name: found[name] for name in bits}
+def _cut(box: Slices | None, first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both arrays inside a box; nothing of them where there is none."""
+    inside = box or (slice(0, 0),) * 3
+    return first[inside], second[inside]

@@ -1,118 +1,68 @@
-"""The challenge's ranking of systems, and a paired comparison of two."""
+"""The challenge's ranking of systems."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
-
 from nnunet_kits.errors import EvaluationError
-from nnunet_kits.evaluation.tables import interval, read_csv
-from nnunet_kits.images import atomic_path
+from nnunet_kits.evaluation.tables import check_same_cases, read_csv, write_whole
+
+COLUMNS = ("team_name", "final_rank", "mean_rank", "mean_dice", "mean_sd", "tumor_dice")
 
 
-def rank_systems(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Rank systems as KiTS23 does: by mean Dice and by mean surface Dice, then by the mean of both ranks.
+def rank_systems(systems: Sequence[Path]) -> list[dict[str, Any]]:
+    """Rank systems as KiTS21 and KiTS23 do: by mean Dice and by mean surface Dice, then by the mean of both ranks.
 
-    Systems that tie are ordered by their tumor Dice; those that tie there too share a rank.
+    Systems that tie are ordered by their tumor Dice; those that tie there too share a rank. KiTS19 has no surface
+    Dice: there the mean of the kidney and the tumor Dice alone ranks, ties are treated the same.
 
     Args:
-        folders: one a system, with its ``evaluation.csv``; their names are the systems' names.
+        systems: one folder a system, with its ``evaluation.csv``, or the file itself; the folders' names are the
+            systems' names.
 
     Returns:
-        Best first: ``team_name``, ``final_rank``, ``mean_rank``, ``mean_dice``, ``mean_sd``, ``tumor_dice``.
+        Best first, each with the keys of :data:`COLUMNS`; without ``mean_sd`` for KiTS19.
 
     Raises:
         EvaluationError: a missing or foreign file, equal names, or systems scored on different cases.
 
-    Source: ``evaluation/ranking.py`` of neheller/kits23.
+    Source: ``evaluation/ranking.py`` of neheller/kits21 and neheller/kits23.
     """
-    names = [folder.resolve().name for folder in folders]
-    if len(set(names)) < len(names):
-        raise EvaluationError(f"{', '.join(sorted(names))}: two systems have one name. Rename a folder.")
-    tables = [read_csv(folder) for folder in folders]
-    _same_cases(folders, tables)
-    averages = [table["average"] for table in tables]
-    dice = np.array([np.mean([v for k, v in row.items() if k.startswith("Dice_")]) for row in averages])
-    surface = [[v for k, v in row.items() if k.startswith("SD_")] for row in averages]
-    if any(not row for row in surface):
-        raise EvaluationError("The ranking needs surface Dice, which KiTS19's evaluation has not. Use --year 21 or 23.")
-    sd = np.array([np.mean(row) for row in surface])
-    tumor = np.array([row["Dice_tumor"] for row in averages])
-    ranks = np.stack([stats.rankdata(-values, "min") for values in (dice, sd)], 1)
-    mean_rank = ranks.mean(1)
-    final = _untied(mean_rank, tumor)
-    order = np.argsort(final, kind="stable")
-    return [
-        {
-            "team_name": names[i],
-            "final_rank": int(final[i]),
-            "mean_rank": float(mean_rank[i]),
-            "mean_dice": float(dice[i]),
-            "mean_sd": float(sd[i]),
-            "tumor_dice": float(tumor[i]),
-        }
-        for i in order
-    ]
-
-
-def _untied(mean_rank: NDArray[np.float64], tumor: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Ranks by mean rank, equal ones by tumor Dice."""
-    keys = list(zip(mean_rank.tolist(), (-tumor).tolist(), strict=True))
-    return np.array([1 + sum(other < key for other in keys) for key in keys])
-
-
-def _same_cases(folders: Sequence[Path], tables: Sequence[dict[str, dict[str, float]]]) -> None:
-    for folder, table in zip(folders, tables, strict=True):
-        different = set(table) ^ set(tables[0])
-        if different:
-            raise EvaluationError(
-                f"{folder} and {folders[0]} were scored on different cases: {', '.join(sorted(different)[:5])}. "
-                "Evaluate both on the same references."
-            )
-
-
-def write_ranking(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the challenge's ranking file."""
-    lines = ["team_name,final_rank,mean_rank,mean_dice,mean_sd,tumor_dice"]
+    names = [(system.resolve() if system.is_dir() else system.resolve().parent).name for system in systems]
+    double = sorted({name for name in names if names.count(name) > 1})
+    if double:
+        raise EvaluationError(f"{', '.join(double)}: two systems have this name. Rename one of the folders.")
+    tables = [read_csv(system) for system in systems]
+    check_same_cases(systems, tables)
+    rows = [_means(name, table["average"]) for name, table in zip(names, tables, strict=True)]
+    keys = [key for key in ("mean_dice", "mean_sd") if key in rows[0]]
     for row in rows:
-        lines.append(
-            f"{row['team_name']},{row['final_rank']},{row['mean_rank']:.4f},{row['mean_dice']:.8f},"
-            f"{row['mean_sd']:.8f},{row['tumor_dice']:.8f}"
-        )
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n")
+        row["mean_rank"] = sum(_rank(row, rows, key) for key in keys) / len(keys)
+    for row in rows:
+        mine = (row["mean_rank"], -row["tumor_dice"])
+        row["final_rank"] = 1 + sum((other["mean_rank"], -other["tumor_dice"]) < mine for other in rows)
+    return sorted(rows, key=lambda row: int(row["final_rank"]))
 
 
-def compare_systems(first: Path, second: Path, resamplings: int = 10000) -> dict[str, dict[str, Any]]:
-    """Compare two systems case by case.
+def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the challenge's ranking file."""
+    columns = [column for column in COLUMNS if column in rows[0]]
+    written = {"team_name": "{}", "final_rank": "{}", "mean_rank": "{:.4f}"}
+    lines = [",".join(columns)]
+    lines += [",".join(written.get(column, "{:.8f}").format(row[column]) for column in columns) for row in rows]
+    write_whole(path, "\n".join(lines) + "\n")
 
-    Args:
-        first: folder with an ``evaluation.csv``.
-        second: another, of the same cases.
-        resamplings: of the bootstrap.
 
-    Returns:
-        Column -> means of both, mean difference (second - first), its 95 % bootstrap interval, and the p of the
-        two-sided Wilcoxon signed-rank test (1 where all differences are 0).
+def _means(name: str, averages: Mapping[str, float]) -> dict[str, Any]:
+    """A system's name and the numbers that it is ranked by."""
+    row: dict[str, Any] = {"team_name": name, "tumor_dice": averages["Dice_tumor"]}
+    for key, prefix in (("mean_dice", "Dice_"), ("mean_sd", "SD_")):
+        values = [v for column, v in averages.items() if column.startswith(prefix) and column != "Dice_composite"]
+        if values:
+            row[key] = sum(values) / len(values)
+    return row
 
-    Raises:
-        EvaluationError: a missing file or different cases.
-    """
-    tables = [read_csv(first), read_csv(second)]
-    _same_cases([first, second], tables)
-    found = {}
-    for column in tables[0]["average"]:
-        a, b = (np.array([row[column] for case, row in t.items() if case != "average"]) for t in tables)
-        difference = b - a
-        p = float(stats.wilcoxon(difference).pvalue) if difference.any() else 1.0
-        found[column] = {
-            "first": float(a.mean()),
-            "second": float(b.mean()),
-            "difference": float(difference.mean()),
-            "interval_95": interval(difference.tolist(), resamplings),
-            "p_wilcoxon": p,
-        }
-    return found
+
+def _rank(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], key: str) -> int:
+    """1 plus the number of better systems."""
+    return 1 + sum(bool(other[key] > row[key]) for other in rows)

@@ -1,42 +1,150 @@
-"""Where the references are: a flat folder, or a KiTS folder of any year."""
+"""Which label map is scored against which: flat folders, and KiTS folders of any year, on either side."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_kits.errors import EvaluationError
+
+ENDINGS = (".nii.gz", ".nii")
 LABEL_FILES = {"19": "segmentation.nii.gz", "21": "aggregated_MAJ_seg.nii.gz", "23": "segmentation.nii.gz"}
-DATA_FOLDERS = {"19": ("", "data"), "21": ("", "kits21/data", "data"), "23": ("", "dataset")}
+"""Year -> the reference in a case's folder of its repository."""
+DATA_FOLDERS = ("", "dataset", "kits21/data", "data")
+"""Where the case folders lie below a repository's root."""
+CASE_FOLDER = re.compile(r"case_\d{5}")
 SAMPLES = "segmentation_samples"
-"""KiTS21's groups of sampled segmentations, ``group_N/*.nii.gz`` in a case's folder."""
+"""KiTS21's sampled segmentations, ``group_N/*.nii.gz`` in a case's folder."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case: a label map to score and what it is scored against.
+
+    Attributes:
+        case: its name, for example ``case_00003``.
+        prediction: the label map to score.
+        reference: the label map that is taken for true.
+        samples: KiTS21's sampled segmentations, over all groups; none where the folder has none.
+    """
+
+    case: str
+    prediction: Path
+    reference: Path
+    samples: tuple[Path, ...] = ()
+
+
+def find_pairs(
+    predictions: Path, references: Path, year: str, partly: bool = False, samples: bool = True
+) -> list[Pair]:
+    """Every reference with its prediction, in the order of the cases' names.
+
+    Args:
+        predictions: a folder of ``case_XXXXX.nii.gz``, or a KiTS folder; or one file, then ``references`` is one too.
+        references: likewise.
+        year: whose label files to look for in case folders.
+        partly: leave out references without a prediction.
+        samples: look for KiTS21's sampled segmentations.
+
+    Raises:
+        EvaluationError: nothing to score, one without the other, or samples of some cases only.
+    """
+    if predictions.is_file() or references.is_file():
+        return [_single(predictions, references)]
+    ours, theirs = label_maps(predictions, year), References(references, year)
+    missing = [case for case in theirs.files if case not in ours]
+    if missing and not partly:
+        raise EvaluationError(
+            f"{predictions}: no prediction of {_few(missing)}, of which {references} has a reference. "
+            "Predict the rest, or pass --partly to score the others."
+        )
+    without = [case for case in ours if case not in theirs.files]
+    if without:
+        raise EvaluationError(
+            f"{references}: no reference of {_few(without)}, of which {predictions} has a prediction. "
+            "Name the folder with the references, or move these predictions away."
+        )
+    found = [Pair(c, file, theirs.files[c], theirs.samples(c) if samples else ()) for c, file in ours.items()]
+    sampled = [pair.case for pair in found if pair.samples]
+    if sampled and len(sampled) < len(found):
+        lacking = [pair.case for pair in found if not pair.samples]
+        raise EvaluationError(
+            f"{references}: no {SAMPLES} of {_few(lacking)}, but {len(sampled)} other cases have them. "
+            "Sample them with KiTS21's own code, or pass --no-samples to score against the majority alone."
+        )
+    return found
 
 
 class References:
-    """The label maps of a year below a folder."""
+    """The references of a year below a folder.
+
+    Attributes:
+        files: case -> label map, in the order of the names.
+
+    Raises:
+        EvaluationError: as :func:`label_maps`.
+    """
 
     def __init__(self, folder: Path, year: str) -> None:
         self.folder, self.year = folder, year
+        self.files = label_maps(folder, year)
 
     def of(self, case: str) -> Path | None:
         """The reference of a case; None where there is none."""
-        flat = self.folder / f"{case}.nii.gz"
-        if flat.is_file():
-            return flat
-        found = self._case_folder(case)
-        file = found / LABEL_FILES[self.year] if found else None
-        return file if file is not None and file.is_file() else None
-
-    def not_among(self, cases: Sequence[str]) -> list[str]:
-        """References of a flat folder that are not among some cases. A KiTS folder holds all cases, so none there."""
-        known = set(cases)
-        names = (file.name.removesuffix(".nii.gz") for file in sorted(self.folder.glob("*.nii.gz")))
-        return [name for name in names if name not in known]
+        return self.files.get(case)
 
     def samples(self, case: str) -> tuple[Path, ...]:
-        """KiTS21's sampled segmentations of a case, over all groups."""
-        found = self._case_folder(case) if self.year == "21" else None
-        return tuple(sorted(found.glob(f"{SAMPLES}/group*/*.nii.gz"))) if found else ()
+        """KiTS21's sampled segmentations of a case, over all groups; none where the folder has none."""
+        beside = self.files[case].parent
+        return tuple(sorted(beside.glob(f"{SAMPLES}/group*/*.nii.gz"))) if self.year == "21" else ()
 
-    def _case_folder(self, case: str) -> Path | None:
-        for data in DATA_FOLDERS[self.year]:
-            if (self.folder / data / case).is_dir():
-                return self.folder / data / case
-        return None
+
+def label_maps(folder: Path, year: str) -> dict[str, Path]:
+    """Case -> label map, of a KiTS folder or a flat one, in the order of the names.
+
+    Raises:
+        EvaluationError: no such folder, no label map in it, or two of one case.
+    """
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder}: no such folder. Name a folder of label maps, or a KiTS repository.")
+    for below in DATA_FOLDERS:
+        data = folder / below
+        cases = (
+            [entry for entry in sorted(data.iterdir()) if CASE_FOLDER.fullmatch(entry.name)] if data.is_dir() else []
+        )
+        found = {case.name: case / LABEL_FILES[year] for case in cases if (case / LABEL_FILES[year]).is_file()}
+        if found:
+            return found
+        if any(case.is_dir() for case in cases):
+            raise EvaluationError(
+                f"{data}: its case folders hold no {LABEL_FILES[year]}, the label map of KiTS{year}. "
+                "Is it another year's folder?"
+            )
+    flat: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        ending = next((ending for ending in ENDINGS if file.name.endswith(ending)), None)
+        if ending is None or file.name.startswith(".") or not file.is_file():
+            continue
+        case = file.name.removesuffix(ending)
+        if case in flat:
+            raise EvaluationError(f"{case}: both {flat[case]} and {file} are there. Move one of them away.")
+        flat[case] = file
+    if not flat:
+        raise EvaluationError(f"{folder}: holds no {' or '.join(ENDINGS)} file and no case_XXXXX folder.")
+    return flat
+
+
+def _single(prediction: Path, reference: Path) -> Pair:
+    """Two files as one case, named by the prediction, or by its folder where the file has no name of its own."""
+    for file in (prediction, reference):
+        if not file.is_file():
+            raise EvaluationError(f"{file}: no such file. Name two label maps, or two folders of them.")
+    named = prediction.resolve()
+    in_case_folder = CASE_FOLDER.fullmatch(named.parent.name) and named.name in LABEL_FILES.values()
+    case = named.parent.name if in_case_folder else re.sub(r"\.nii(\.gz)?$", "", named.name)
+    return Pair(case, prediction, reference)
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more cases"

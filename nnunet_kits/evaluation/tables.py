@@ -1,62 +1,90 @@
-"""The challenges' ``evaluation.csv``, and statistics over its cases."""
+"""The challenges' ``evaluation.csv``: one line a case, and their average."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nnunet_kits.errors import EvaluationError
-from nnunet_kits.images import atomic_path
 
+FILE = "evaluation.csv"
 COLUMNS = {"kidney_and_mass": "kidney", "mass": "masses", "tumor": "tumor"}
 """HEC -> its name in the challenges' files."""
 
-SEED = 20230917
-"""Of the resampling, so that an interval can be had again."""
+Row = dict[str, float]
 
 
-def columns(scores: Mapping[str, Any], year: str) -> dict[str, float]:
-    """One case's row: column -> number, in the challenges' order; KiTS19 has its composite instead of surface Dice."""
+def row_of(scores: Mapping[str, Any]) -> Row:
+    """One case's numbers: column -> number, in the challenges' order.
+
+    KiTS19's code writes no file: its columns are the two Dice that it returns and, as the challenge ranked, their mean.
+    """
     row = {f"Dice_{COLUMNS[name]}": value for name, value in scores["dice"].items()}
     row |= {f"SD_{COLUMNS[name]}": value for name, value in scores["surface_dice"].items()}
-    if year == "19":
-        row["Dice_composite"] = float(np.mean(list(scores["dice"].values())))
+    if not scores["surface_dice"]:
+        row["Dice_composite"] = sum(row.values()) / len(row)
     return row
 
 
-def write_csv(path: Path, scores: Mapping[str, Mapping[str, Any]], year: str) -> None:
-    """Write ``evaluation.csv`` as the challenges' code does: eight decimals, the average in the last line."""
-    rows = {case: columns(found, year) for case, found in scores.items()}
-    names = list(next(iter(rows.values())))
-    means = [float(np.mean([row[name] for row in rows.values()])) for name in names]
-    lines = [",".join(["caseID", *names])]
-    lines += [",".join([case, *(f"{row[name]:.8f}" for name in names)]) for case, row in rows.items()]
-    lines.append(",".join(["average", *(f"{mean:.8f}" for mean in means)]))
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines))
+def average(rows: Sequence[Row]) -> Row:
+    """Mean of every column."""
+    return {column: sum(row[column] for row in rows) / len(rows) for column in rows[0]}
 
 
-def read_csv(folder: Path) -> dict[str, dict[str, float]]:
-    """Case (and ``average``) -> column -> number, from a folder's ``evaluation.csv``.
+def write_csv(path: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the challenges' file: eight decimals, the average in the last line, which does not end.
+
+    Source: ``evaluation/metrics.py`` of neheller/kits21 and neheller/kits23.
+    """
+    rows = {case: row_of(found) for case, found in scores.items()}
+    lines = [",".join(["caseID", *next(iter(rows.values()))])]
+    for case, row in (rows | {"average": average(list(rows.values()))}).items():
+        lines.append(",".join([case, *(f"{value:.8f}" for value in row.values())]))
+    write_whole(path, "\n".join(lines))
+
+
+def read_csv(path: Path) -> dict[str, Row]:
+    """Case, and ``average`` -> column -> number.
+
+    Args:
+        path: an ``evaluation.csv``, the challenge's own too, or the folder that holds it.
 
     Raises:
         EvaluationError: there is none, or it is not the challenges'.
     """
-    path = folder / "evaluation.csv" if folder.is_dir() else folder
-    if not path.is_file():
-        raise EvaluationError(f"{folder}: holds no evaluation.csv. Run nnunet_kits evaluate on it first.")
-    header, *lines = [line.split(",") for line in path.read_text().splitlines() if line]
-    if header[0] != "caseID" or not lines or lines[-1][0] != "average":
-        raise EvaluationError(f"{path}: is not the challenges' format (caseID,... to average,...). Evaluate again.")
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise EvaluationError(f"{path}: holds no {FILE}. Run nnunet_kits evaluate on its predictions first.")
+    header, *lines = [line.split(",") for line in file.read_text(encoding="utf-8").splitlines() if line] or [[""]]
+    if header[0] != "caseID" or len(lines) < 2 or lines[-1][0] != "average":
+        raise EvaluationError(f"{file}: not the challenges' format, caseID,... to average,... . Evaluate again.")
     try:
         return {line[0]: dict(zip(header[1:], map(float, line[1:]), strict=True)) for line in lines}
     except ValueError as error:
-        raise EvaluationError(f"{path}: a line does not fit the header ({error}). Evaluate again.") from error
+        raise EvaluationError(f"{file}: a line does not fit the header ({error}). Evaluate again.") from error
 
 
-def interval(values: Sequence[float], resamplings: int) -> list[float]:
-    """95 % percentile bootstrap interval of the mean over cases: [lower, upper]."""
-    given = np.asarray(values, dtype=float)
-    drawn = np.random.default_rng(SEED).integers(0, len(given), (resamplings, len(given)))
-    return [float(q) for q in np.quantile(given[drawn].mean(1), (0.025, 0.975))]
+def check_same_cases(paths: Sequence[Path], tables: Sequence[Mapping[str, Row]]) -> None:
+    """Refuse systems that were scored on different cases or by different metrics.
+
+    Raises:
+        EvaluationError: naming what differs.
+    """
+    for path, table in zip(paths, tables, strict=True):
+        if different := sorted(set(table) ^ set(tables[0])):
+            raise EvaluationError(
+                f"{path} and {paths[0]} were scored on different cases: {', '.join(different[:5])}. "
+                "Evaluate both on the same references."
+            )
+        if list(table["average"]) != list(tables[0]["average"]):
+            raise EvaluationError(f"{path} and {paths[0]} have different columns. Evaluate both with the same --year.")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then rename it, so that a kill leaves the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

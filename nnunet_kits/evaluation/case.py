@@ -1,0 +1,142 @@
+"""Scoring the files of one case."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits.errors import EvaluationError, KitsError
+from nnunet_kits.evaluation.metrics import score_case
+from nnunet_kits.evaluation.reading import Box, LabelMap, read_labels
+from nnunet_kits.evaluation.references import Pair
+from nnunet_kits.labels import LABELS_OF_YEAR, TOLERANCES_MM, Label
+
+AFFINE_TOLERANCE_MM = 1e-2
+"""Two maps lie on one grid when no corner of the volume lies further apart than this; as in ``images.py``."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a case is scored by.
+
+    Attributes:
+        year: 19, 21 or 23.
+        labels: foreground labels that may occur.
+        tolerances_mm: hierarchical evaluation class -> tolerance of its surface Dice.
+        hd95: also the 95th percentile of the surface distances.
+    """
+
+    year: str
+    labels: tuple[Label, ...]
+    tolerances_mm: Mapping[str, float] = field(default_factory=dict)
+    hd95: bool = False
+
+
+def protocol_of(year: str, tolerances_mm: Sequence[float] | None = None, hd95: bool = False) -> Protocol:
+    """The protocol of a year, written ``23`` or ``2023``.
+
+    Args:
+        year: of the labels and tolerances.
+        tolerances_mm: others than the year's, in the order of its classes.
+        hd95: see :class:`Protocol`.
+
+    Raises:
+        EvaluationError: no such year, or tolerances that do not fit it.
+    """
+    found = str(year).removeprefix("20")
+    if found not in LABELS_OF_YEAR:
+        raise EvaluationError(f"There is no KiTS evaluation of year {year!r}. Known: {', '.join(LABELS_OF_YEAR)}.")
+    tolerances = TOLERANCES_MM[found]
+    if tolerances_mm is not None:
+        if len(tolerances_mm) != len(tolerances) or min(tolerances_mm, default=0.0) < 0:
+            raise EvaluationError(
+                f"tolerances {', '.join(f'{t:g}' for t in tolerances_mm)} mm: KiTS{found} needs {len(tolerances)}, "
+                f"none below 0, for {', '.join(tolerances) or 'no class'}."
+            )
+        tolerances = dict(zip(tolerances, tolerances_mm, strict=True))
+    return Protocol(found, LABELS_OF_YEAR[found], tolerances, hd95)
+
+
+def evaluate_case(
+    prediction: Path,
+    reference: Path,
+    year: str,
+    hd95: bool = False,
+    tolerances_mm: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Score one label map against another.
+
+    Args:
+        prediction: ``.nii.gz`` or ``.nii``.
+        reference: on the same grid.
+        year: ``19``, ``21`` or ``23``: labels and tolerances.
+        hd95: also the 95th percentile of the surface distances.
+        tolerances_mm: others than the year's.
+
+    Returns:
+        See :func:`nnunet_kits.evaluation.metrics.score_case`.
+
+    Raises:
+        EvaluationError: a foreign label, or files that do not lie on one grid.
+        ImageError: a file that cannot be read.
+    """
+    protocol = protocol_of(year, tolerances_mm, hd95)
+    return _score(read_labels(prediction, protocol.labels), reference, protocol)
+
+
+def score_pair(task: tuple[Pair, Protocol]) -> dict[str, Any]:
+    """Score one case; what it scores against KiTS21's samples is under ``samples``, one entry each.
+
+    Raises:
+        KitsError: as :func:`evaluate_case`, naming the case.
+    """
+    pair, protocol = task
+    try:
+        prediction = read_labels(pair.prediction, protocol.labels)
+        found = _score(prediction, pair.reference, protocol)
+        if pair.samples:
+            found["samples"] = [_score(prediction, sample, protocol) for sample in pair.samples]
+    except KitsError as error:
+        raise type(error)(f"{pair.case}: {error}") from error
+    return found
+
+
+def _score(prediction: LabelMap, reference: Path, protocol: Protocol) -> dict[str, Any]:
+    """Score a label map that is read against one that is not yet."""
+    true = read_labels(reference, protocol.labels)
+    _check_grid(prediction, true, reference)
+    box = _union(prediction.box, true.box)
+    return score_case(
+        prediction.within(box),
+        true.within(box),
+        prediction.spacing_mm,
+        protocol.tolerances_mm,
+        protocol.labels,
+        protocol.hd95,
+    )
+
+
+def _check_grid(prediction: LabelMap, true: LabelMap, reference: Path) -> None:
+    """Refuse a prediction that does not lie on its reference's grid."""
+    ours, theirs = prediction.grid, true.grid
+    if ours.shape != theirs.shape:
+        raise EvaluationError(
+            f"the prediction is {ours.shape} but the reference {reference} is {theirs.shape} voxels. "
+            "Both must lie on one grid: predict from the image that the reference belongs to."
+        )
+    apart = ours.distance_mm(theirs)
+    if not apart <= AFFINE_TOLERANCE_MM:
+        spacings = " and ".join(str(tuple(round(edge, 4) for edge in grid.spacing_mm)) for grid in (ours, theirs))
+        raise EvaluationError(
+            f"the affines of the prediction and of the reference {reference} differ by up to {apart:.4g} mm (allowed "
+            f"{AFFINE_TOLERANCE_MM} mm), with voxels of {spacings} mm. "
+            "Both must lie on one grid: predict from the image that the reference belongs to."
+        )
+
+
+def _union(ours: Box | None, theirs: Box | None) -> Box:
+    """The smallest box around two; an empty one where there is none."""
+    if ours is None or theirs is None:
+        return ours or theirs or ((0, 0), (0, 0), (0, 0))
+    k, j, i = ((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(ours, theirs, strict=True))
+    return k, j, i
