@@ -34,6 +34,20 @@ def to_canonical(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[An
     return turned
 
 
+def canonical_affine(shape: tuple[int, ...], affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Affine of the :func:`to_canonical` volume.
+
+    Args:
+        shape: of the volume as it is.
+        affine: (4, 4) its voxel index to RAS millimetres.
+
+    Returns:
+        (4, 4) (z, y, x) index of the turned volume to RAS millimetres.
+    """
+    turned: NDArray[np.float64] = affine @ nib.orientations.inv_ornt_aff(_transform(affine), shape)
+    return turned
+
+
 def canonical_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]:
     """Voxel edges of the :func:`to_canonical` volume: (z, y, x) in mm."""
     edges = np.linalg.norm(affine[:3, :3], axis=0)

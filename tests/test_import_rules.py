@@ -11,7 +11,7 @@ LAYERS = (
     {"errors"},
     {"labels", "environment", "machine"},
     {"geometry", "images", "resampling", "components", "batch"},
-    {"conversion", "phantom", "postprocessing", "evaluation", "architectures", "losses"},
+    {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference"},
     {"recipes", "reporting", "workflow", "selection", "doctor"},
     {"demo"},
@@ -29,7 +29,7 @@ NO_TORCH = {
     "batch",
     "selection",
 }
-NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation"}
+NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out
 

@@ -16,6 +16,7 @@ VERB_MODULES = (
     "predict",
     "postprocess",
     "evaluate",
+    "measure",
     "report",
     "demo",
 )

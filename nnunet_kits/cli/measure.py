@@ -1,0 +1,45 @@
+"""The verb ``measure``: volumes, diameters and places of kidneys, tumours and cysts."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``measure``."""
+    measure = verbs.add_parser(
+        "measure",
+        help="measure kidneys, tumours and cysts",
+        description="Volume, diameters, side and place of each kidney, tumour and cyst in label maps, as a table "
+        "(measures.csv) and as measures.json. For research, not for diagnosis.",
+    )
+    measure.add_argument(
+        "labels", type=Path, metavar="SEG", help="a label map, a folder of label maps, or a KiTS folder"
+    )
+    measure.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
+    measure.add_argument(
+        "--images", type=Path, metavar="DIR", help="CTs on the same grids, for the mean HU: a folder, or one file"
+    )
+    measure.add_argument(
+        "--min-volume-ml", type=float, default=0.0, metavar="ML", help="leave out smaller lesions (default: none)"
+    )
+    measure.add_argument("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
+    measure.set_defaults(run=run_measure)
+
+
+def run_measure(options: argparse.Namespace) -> int:
+    """Measure; 2 where a case failed."""
+    from nnunet_kits.measurement.files import TABLE, measure_files
+
+    _, failed = measure_files(
+        options.labels,
+        options.output,
+        options.images,
+        options.min_volume_ml,
+        options.np,
+        say=lambda line: print(line, flush=True),
+    )
+    print(options.output / TABLE)
+    for case, reason in failed.items():
+        print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)
+    return 2 if failed else 0

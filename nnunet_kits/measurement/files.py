@@ -1,0 +1,180 @@
+"""Measure label map files: one table for all, resumable."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnunet_kits import __version__
+from nnunet_kits.batch import Journal, file_key, run_cases
+from nnunet_kits.errors import KitsError, MeasurementError
+from nnunet_kits.images import Volume, atomic_path, check_same_grid, read_integers, read_label_planes, read_volume
+from nnunet_kits.labels import Label
+from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
+
+ENDINGS = (".nii.gz", ".nii")
+KITS_LABELS = ("segmentation.nii.gz", "aggregated_MAJ_seg.nii.gz")
+KITS_IMAGE = "imaging.nii.gz"
+TABLE, FULL, JOURNAL = "measures.csv", "measures.json", ".measures.partial.jsonl"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A label map to measure, and its CT if there is one."""
+
+    case: str
+    labels: Path
+    image: Path | None
+
+
+def measure_files(
+    labels: Path,
+    output: Path,
+    images: Path | None = None,
+    min_volume_ml: float = 0.0,
+    workers: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[dict[str, Measures], dict[str, str]]:
+    """Measure a label map or a folder of them, and write ``measures.csv`` and ``measures.json``.
+
+    Args:
+        labels: a file, a folder of label maps, or a KiTS folder.
+        output: folder for the results.
+        images: CTs for the mean HU: a file, a folder with ``case_0000.nii.gz`` or ``case.nii.gz``, or a KiTS folder.
+        min_volume_ml: smaller lesions are left out.
+        workers: processes.
+        say: takes a line for each case.
+
+    Returns:
+        Case -> measures, and case -> why it failed.
+
+    Raises:
+        MeasurementError: no label map, or one without its CT.
+    """
+    tasks = find_tasks(labels, images)
+    output.mkdir(parents=True, exist_ok=True)
+    journal = Journal(output / JOURNAL)
+    keys = {
+        case: json.dumps([__version__, min_volume_ml, file_key(*filter(None, (task.labels, task.image)))])
+        for case, task in tasks.items()
+    }
+    left = {case: task for case, task in tasks.items() if keys[case] not in journal.results}
+    if len(left) < len(tasks):
+        say(f"{len(tasks) - len(left)} of {len(tasks)} cases were measured before")
+    failed: dict[str, str] = {}
+    for case, outcome in run_cases(partial(measure_task, min_volume_ml=min_volume_ml), left, workers):
+        if isinstance(outcome, KitsError):
+            failed[case] = str(outcome)
+            say(f"{case}: failed: {outcome}")
+        else:
+            journal.add(keys[case], outcome.as_json())
+            say(f"{case}: {_line(outcome)}")
+    found = {case: Measures.from_json(journal.results[key]) for case, key in keys.items() if key in journal.results}
+    write_measures(output, found)
+    if not failed:
+        journal.close()
+    return found, failed
+
+
+def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
+    """Measure one label map.
+
+    Raises:
+        ImageError: an unreadable file, or a CT on another grid.
+        MeasurementError: a value that is no KiTS label.
+    """
+    planes = read_label_planes(task.labels)
+    highest = int(planes.array.max(initial=0))
+    if highest > max(Label):
+        known = ", ".join(f"{int(label)} {label.name.lower()}" for label in Label)
+        raise MeasurementError(f"{task.labels}: holds label {highest}, but the labels of KiTS are {known}.")
+    image = None
+    if task.image is not None:
+        volume: Volume = read_integers(task.image, np.int16) or read_volume(task.image)
+        check_same_grid(task.case, volume, planes.grid)
+        image = volume.array[:, :, planes.start : planes.start + planes.array.shape[2]].copy()
+        del volume
+    affine = planes.grid.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * planes.start
+    measures = measure_labels(
+        planes.array, affine, image, min_volume_ml, middle_of(planes.grid.shape, planes.grid.affine)
+    )
+    return measures.moved(planes.start)
+
+
+def find_tasks(labels: Path, images: Path | None) -> dict[str, Task]:
+    """Case -> its label map and its CT.
+
+    Raises:
+        MeasurementError: no label map, or one without its CT.
+    """
+    if labels.is_file():
+        files = {_stem(labels): labels}
+    else:
+        files = {_stem(file): file for ending in ENDINGS for file in sorted(labels.glob(f"*{ending}"))}
+        for name in KITS_LABELS:
+            files |= {file.parent.name: file for file in sorted(labels.glob(f"case_*/{name}"))}
+    if not files:
+        raise MeasurementError(
+            f"{labels}: no label map and no folder of label maps. Name a {' or '.join(ENDINGS)} file, a folder of them "
+            "or a KiTS folder."
+        )
+    return {case: Task(case, file, _image_of(case, images)) for case, file in sorted(files.items())}
+
+
+def _stem(file: Path) -> str:
+    """The case: for a KiTS file its folder's name, else the file's without its ending."""
+    if file.name in KITS_LABELS:
+        return file.parent.name
+    return next((file.name.removesuffix(ending) for ending in ENDINGS if file.name.endswith(ending)), file.stem)
+
+
+def _image_of(case: str, images: Path | None) -> Path | None:
+    """The CT of a case."""
+    if images is None:
+        return None
+    if images.is_file():
+        return images
+    names = [f"{case}{channel}{ending}" for channel in ("_0000", "") for ending in ENDINGS]
+    found = next((images / name for name in [*names, f"{case}/{KITS_IMAGE}"] if (images / name).is_file()), None)
+    if found is None:
+        raise MeasurementError(
+            f"{images}: no CT of {case}, neither {names[0]} nor {case}/{KITS_IMAGE}. "
+            "Leave --images out to measure without."
+        )
+    return found
+
+
+def write_measures(output: Path, found: dict[str, Measures]) -> None:
+    """Write ``measures.csv`` and ``measures.json``, each whole or not at all."""
+    table = StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["case", *COLUMNS])
+    for case, measures in found.items():
+        for measure in measures.structures:
+            row = asdict(measure)
+            writer.writerow([case, *(_cell(row[column]) for column in COLUMNS)])
+    content = {"version": __version__, "cases": {case: measures.as_json() for case, measures in found.items()}}
+    for name, text in ((TABLE, table.getvalue()), (FULL, json.dumps(content, indent=2) + "\n")):
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _cell(value: Any) -> Any:
+    """Numbers with four decimals; nothing for what cannot be had."""
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else value
+
+
+def _line(measures: Measures) -> str:
+    """The kidneys and the largest tumour, in one line."""
+    parts = [f"{m.side} kidney {m.volume_ml:.0f} mL" for m in measures.structures if m.structure == "kidney_and_mass"]
+    tumors = [m for m in measures.structures if m.structure == "tumor"]
+    if tumors:
+        parts.append(f"{len(tumors)} tumor, largest {tumors[0].axial_diameter_cm:.1f} cm {tumors[0].side}")
+    return ", ".join(parts) or "nothing to measure"
