@@ -105,9 +105,10 @@ def main() -> None:
         ratios["scipy"].append(s["scipy"] / s["small"])
         ratios["nnU-Net"].append(s["nnU-Net"] / s["largest"])
         shape = "x".join(map(str, volume.shape))
+        small, largest = (f"{values[-1]:.1f}" for values in ratios.values())
         print(
-            f"| {case} | {shape} | {s['scipy']:.2f} | {s['small']:.3f} | {ratios['scipy'][-1]:.1f} | {s['nnU-Net']:.2f} "
-            f"| {s['largest']:.3f} | {ratios['nnU-Net'][-1]:.1f} | {s['clean']:.3f} |",
+            f"| {case} | {shape} | {s['scipy']:.2f} | {s['small']:.3f} | {small} "
+            f"| {s['nnU-Net']:.2f} | {s['largest']:.3f} | {largest} | {s['clean']:.3f} |",
             flush=True,
         )
     for name, values in ratios.items():

@@ -9,16 +9,12 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from nnunet_kits import __version__
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.errors import KitsError
 from nnunet_kits.images import atomic_path
-from nnunet_kits.labels import REGIONS
-from nnunet_kits.reporting.report import ReportCase, write_report
-from nnunet_kits.reporting.scores import ScoreTable
 from nnunet_kits.training.drive_cascade import Cascade, load_cascade, run_command, train_cascade
 
 DATASET_ID = 220
@@ -139,7 +135,7 @@ def run_demo(out: Path, form: Form, device: str) -> Path:
         train_cascade(cascade, folds=[0])
     _predict(out, form, progress, device)
     _postprocess_and_score(out, cascade, progress)
-    report = _report(out, form, cascade, progress, device)
+    report = _report(out, cascade, progress)
     _say_goodbye(out, report, time.monotonic() - started)
     return report
 
@@ -224,63 +220,27 @@ def _postprocess_and_score(out: Path, cascade: Cascade, progress: Progress) -> N
     )
 
 
-def read_scores(summary: Path) -> ScoreTable:
-    """nnU-Net's own summary.json of a dataset with regions, as a table of Dice per case and region.
-
-    nnU-Net gives NaN where reference and prediction are both empty; the challenge counts that as 1, and so do we.
-    """
-    by_labels = {f"({', '.join(str(int(v)) for v in labels)})": name for name, labels in REGIONS.items()}
-    by_labels |= {str(int(labels[0])): name for name, labels in REGIONS.items() if len(labels) == 1}
-    cases: dict[str, dict[str, float]] = {}
-    for case in json.loads(summary.read_text())["metric_per_case"]:
-        name = Path(case["prediction_file"]).name.removesuffix(".nii.gz")
-        rows = {by_labels[label]: metrics["Dice"] for label, metrics in case["metrics"].items()}
-        cases[name] = {region: 1.0 if rows[region] != rows[region] else rows[region] for region in REGIONS}
-    return ScoreTable("Dice", tuple(REGIONS), cases)
-
-
-def _report(out: Path, form: Form, cascade: Cascade, progress: Progress, device: str) -> Path:
-    scores = read_scores(out / "scores.json")
-    images = out / "nnUNet_raw" / DATASET / "imagesTs"
-    labels = out / "phantoms_test_labels"
-    cases = [
-        ReportCase(
-            name,
-            images / f"{name}_0000.nii.gz",
-            out / "predictions" / "postprocessed" / f"{name}.nii.gz",
-            labels / f"{name}.nii.gz",
-            dict(row),
-        )
-        for name, row in scores.cases.items()
+def _report(out: Path, cascade: Cascade, progress: Progress) -> Path:
+    """Scores by the challenge's metrics, measures, and the report."""
+    predicted, truth = str(out / "predictions" / "postprocessed"), str(out / "phantoms_test_labels")
+    images, report = str(out / "nnUNet_raw" / DATASET / "imagesTs"), out / "report.html"
+    models = [
+        word
+        for configuration in (LOWRES, CASCADE)
+        for word in ("--model", str(_model_folder(out, cascade, configuration)))
     ]
-    curves = [
-        (f"Training of {configuration}, fold {fold}", _model_folder(out, cascade, configuration) / f"fold_{fold}")
-        for configuration, fold in ((LOWRES, 0), (LOWRES, 1), (CASCADE, 0))
-    ]
-    report = out / "report.html"
-    write_report(
-        report,
-        title="nnunet_kits demo: unseen phantoms through a low-res to full-res cascade",
-        intro=(
-            f"{form.cases} synthetic abdominal CTs were converted, planned, preprocessed and trained on, and "
-            f"{form.test_cases} others segmented, all with unmodified nnU-Net commands. The model is tiny and trained "
-            "for minutes: this shows that the line runs, not what a real model can do."
-        ),
-        facts=[
-            ("nnunet_kits", __version__),
-            ("nnunetv2, torch", f"{version('nnunetv2')}, {version('torch')}"),
-            ("form, device", f"{form.name}, {device}"),
-            ("plans", form.plans),
-            ("trainer", form.trainer),
-            *((f"seconds: {step}", f"{seconds:.0f}") for step, seconds in progress.seconds.items()),
+    progress.run(
+        "evaluate and measure",
+        [
+            ["nnunet_kits", "evaluate", predicted, truth, "--year", "23", "-o", str(out / "evaluation")],
+            ["nnunet_kits", "measure", predicted, "--images", images, "-o", str(out / "measures")],
         ],
-        scores=scores,
-        cases=cases,
-        images=[(caption, folder / "progress.png") for caption, folder in curves],
-        next_steps=next_commands(),
     )
-    for region, mean in scores.mean().items():
-        print(f"{region:16} Dice {mean:.3f} (mean of {len(cases)} unseen phantoms)")
+    with Timed(progress, "report"):  # always, so that its scores are printed
+        run_command(
+            ["nnunet_kits", "report", "--images", images, "--predictions", predicted, "--references", truth, *models]
+            + ["--year", "23", "--title", "Unseen phantoms through a low-res to full-res cascade", "-o", str(report)]
+        )
     return report
 
 

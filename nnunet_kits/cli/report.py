@@ -1,98 +1,112 @@
-"""The verb ``report``: one HTML file with scores, volumes and pictures of predictions."""
+"""The verb ``report``: one HTML file with scores, sizes and pictures of predictions, or the pictures alone."""
 
 import argparse
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_kits.errors import ImageError
+from nnunet_kits.errors import KitsError
 
 if TYPE_CHECKING:
-    from nnunet_kits.labels import Label
-    from nnunet_kits.reporting.report import ReportCase
+    from nnunet_kits.reporting.study import Finding, ReportCase
 
 ENDING = ".nii.gz"
+NAMED = 12
+"""Cases without a file that are named."""
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``report``."""
     report = verbs.add_parser(
         "report",
-        help="write an HTML report: Dice, volumes and overlay pictures of predictions",
-        description="Write one self-contained HTML file about a folder of predictions. "
-        "Files are named as nnU-Net names them: case_00003_0000.nii.gz is the CT of case_00003.nii.gz.",
+        help="write an HTML report: scores, sizes and overlay pictures of predictions",
+        description="Write one self-contained HTML file about a folder of predictions, or about one case. Files are "
+        "named as nnU-Net names them: case_00003_0000.nii.gz is the CT of case_00003.nii.gz. KiTS folders do too.",
     )
-    report.add_argument("--images", type=Path, required=True, metavar="DIR", help="CT files (imagesTs)")
-    report.add_argument("--predictions", type=Path, required=True, metavar="DIR", help="what nnUNetv2_predict wrote")
-    report.add_argument("--references", type=Path, metavar="DIR", help="label maps to score against (labelsTs)")
-    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the HTML file to write")
-    report.add_argument("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
-    report.add_argument(
-        "--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)"
+    add = report.add_argument
+    add("--images", type=Path, required=True, metavar="DIR", help="CTs (imagesTs), or one file")
+    add("--predictions", type=Path, required=True, metavar="DIR", help="predicted label maps, or one file")
+    add("--references", type=Path, metavar="DIR", help="label maps to score against (labelsTs), or one file")
+    add("-o", "--output", type=Path, metavar="FILE", help="the HTML file to write")
+    add("--png", type=Path, metavar="DIR", help="write the pictures of every case here, as PNG files")
+    add("--year", choices=("19", "21", "23"), help="whose tolerances (default: the dataset's, else 23)")
+    add(
+        "--model",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of a model that predicted: its training is shown; may be given again",
     )
+    add("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
+    add("--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)")
+    add("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
     report.set_defaults(run=run_report)
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Score the predictions and write the report."""
-    from nnunet_kits.reporting.report import write_report
-    from nnunet_kits.reporting.scores import ScoreTable, labels_of
+    """Score and measure the predictions and write the report, the pictures or both."""
+    from nnunet_kits.reporting.report import write_pictures, write_report
+    from nnunet_kits.reporting.study import find_cases, year_of
+    from nnunet_kits.reporting.training_log import read_model
 
-    names = _cases_in(options.predictions)
-    labels = labels_of(options.predictions)
-    cases = [_case(options, name, labels) for name in names]
-    scored = {case.name: case.scores for case in cases if case.scores is not None}
-    table = ScoreTable("Dice", tuple(next(iter(scored.values()))), scored) if scored else None
-    write_report(
-        options.output,
-        title=options.title,
-        intro=f"{len(cases)} predicted {'case' if len(cases) == 1 else 'cases'}, {len(scored)} with a reference.",
-        facts=_facts(options, names, set(scored)),
-        scores=table,
-        cases=cases,
-        pictures=options.pictures,
-    )
-    if table:
-        print("mean Dice: " + ", ".join(f"{region} {mean:.3f}" for region, mean in table.mean().items()))
-    print(options.output)
+    if options.output is None and options.png is None:
+        raise KitsError("Nothing to write. Name the HTML file with -o, or a folder for the pictures with --png.")
+    if not options.predictions.exists():
+        raise KitsError(f"{options.predictions}: no such file or folder. Name what nnUNetv2_predict wrote.")
+    beside = options.predictions if options.predictions.is_dir() else options.predictions.parent
+    year = options.year or year_of(beside)
+    cases = find_cases(options.images, options.predictions, options.references, year)
+    models = [read_model(folder) for folder in options.model]
+    if options.png is not None:
+        write_pictures(options.png, cases, options.np, lambda line: print(line, flush=True))
+        print(options.png)
+    if options.output is not None:
+        scored = sum(case.reference is not None for case in cases)
+        findings = write_report(
+            options.output,
+            title=options.title,
+            intro=f"{len(cases)} predicted {'case' if len(cases) == 1 else 'cases'}, {scored} with a reference.",
+            cases=cases,
+            year=year,
+            facts=_facts(options, cases, year),
+            models=models,
+            pictures=options.pictures,
+            workers=options.np,
+            say=lambda line: print(line, flush=True),
+        )
+        _print_means(findings)
+        print(options.output)
     return 0
 
 
-def _cases_in(predictions: Path) -> list[str]:
-    """Names of the predicted cases."""
-    if not predictions.is_dir():
-        raise ImageError(f"{predictions}: no such folder. Name the folder that nnUNetv2_predict wrote.")
-    names = sorted(file.name.removesuffix(ENDING) for file in predictions.glob(f"*{ENDING}"))
-    if not names:
-        raise ImageError(f"{predictions}: holds no {ENDING} file. Name the folder that nnUNetv2_predict wrote.")
-    return names
+def _print_means(findings: "dict[str, Finding]") -> None:
+    """Mean of every score, a line each kind."""
+    scored = [found.scores for found in findings.values() if found.scores is not None]
+    for kind, title in (("dice", "Dice"), ("surface_dice", "surface Dice")):
+        if scored and scored[0][kind]:
+            means = {name: sum(scores[kind][name] for scores in scored) / len(scored) for name in scored[0][kind]}
+            print(f"mean {title}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
 
 
-def _case(options: argparse.Namespace, name: str, labels: "tuple[Label, ...]") -> "ReportCase":
-    """The files of one case, and its scores where there is a reference."""
-    from nnunet_kits.images import check_same_grid, read_volume
-    from nnunet_kits.reporting.report import ReportCase
-    from nnunet_kits.reporting.scores import region_dice
-
-    image, prediction = options.images / f"{name}_0000{ENDING}", options.predictions / f"{name}{ENDING}"
-    if not image.is_file():
-        raise ImageError(f"{name}: its CT {image} is missing. Name the folder that was predicted from with --images.")
-    reference = options.references / f"{name}{ENDING}" if options.references else None
-    if reference is None or not reference.is_file():
-        return ReportCase(name, image, prediction)
-    ours, theirs = read_volume(prediction), read_volume(reference)
-    check_same_grid(name, ours, theirs)
-    return ReportCase(name, image, prediction, reference, region_dice(ours.array, theirs.array, labels))
-
-
-def _facts(options: argparse.Namespace, names: list[str], scored: set[str]) -> list[tuple[str, str]]:
-    """Folders, and what is missing from them."""
-    facts = [("Images", str(options.images)), ("Predictions", str(options.predictions))]
-    predicted = set(names)
-    images = {file.name.removesuffix(f"_0000{ENDING}") for file in options.images.glob(f"*_0000{ENDING}")}
-    if missing := sorted(images - predicted):
-        facts.append(("Without prediction", ", ".join(missing)))
+def _facts(options: argparse.Namespace, cases: "list[ReportCase]", year: str) -> list[tuple[str, str]]:
+    """Versions, folders, and what is missing from them."""
+    facts = [
+        ("Versions", f"nnunet_kits {version('nnunet_kits')}, nnunetv2 {version('nnunetv2')}, torch {version('torch')}"),
+        ("Images", str(options.images)),
+        ("Predictions", str(options.predictions)),
+    ]
+    if options.images.is_dir():
+        images = {file.name.removesuffix(f"_0000{ENDING}") for file in options.images.glob(f"*_0000{ENDING}")}
+        if missing := sorted(images - {case.name for case in cases}):
+            facts.append(("Without prediction", _few(missing)))
     if options.references:
-        facts.append(("References", str(options.references)))
-        if missing := sorted(predicted - scored):
-            facts.append(("Without reference", ", ".join(missing)))
+        facts.append(("References", f"{options.references}, scored as KiTS{year}"))
+        if missing := [case.name for case in cases if case.reference is None]:
+            facts.append(("Without reference", _few(missing)))
     return facts
+
+
+def _few(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names) if len(names) <= NAMED else f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"

@@ -146,7 +146,7 @@ def _image_of(case: str, images: Path | None) -> Path | None:
     if found is None:
         raise MeasurementError(
             f"{images}: no CT of {case}, neither {names[0]} nor {case}/{KITS_IMAGE}. "
-            "Leave --images out to measure without."
+            "Name the folder that holds it with --images."
         )
     return found
 

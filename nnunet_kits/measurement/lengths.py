@@ -1,8 +1,8 @@
 """Diameters of voxel sets, in millimetres, on any grid.
 
 The surface of a voxel set lies half a voxel beyond the centres of its outermost voxels, along each axis: where a
-mesh of the mask at level one half has its corners. A single voxel is thus as long as its edges, and a digitised ball is neither
-too small nor too large.
+mesh of the mask at level one half has its corners. A single voxel is thus as long as its edges, and a digitised ball is
+neither too small nor too large.
 
 Source: Maximum 2D diameter (slice) and maximum 3D diameter as pyradiomics defines them, on the vertices of the surface
 mesh: van Griethuysen et al., Cancer Research 2017;77(21):e104.

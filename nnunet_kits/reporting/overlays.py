@@ -1,7 +1,7 @@
 """Pictures of one case: CT with the prediction filled in and the reference outlined, as a radiologist looks at it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ FILL = 0.4
 
 PAGE_WIDTH, MAXIMAL_HEIGHT = 1240, 520
 """Pixels that a row of panels fills at most; the report shows it as it is, so that letters stay legible."""
+
+SLICES, SLICE_HEIGHT = 24, 230
+"""Slices of a case to scroll through, and their height in pixels."""
 
 MARGIN_MM = 25.0
 """What is shown around the labelled region."""
@@ -83,6 +86,28 @@ def render_planes(case: Case, width: int = PAGE_WIDTH) -> Image.Image:
     return _row(case, [Panel(plane, index, box) for plane, index in indices], width)
 
 
+def render_slices(
+    case: Case, count: int = SLICES, height: int = SLICE_HEIGHT
+) -> Iterator[tuple[int, Image.Image, Image.Image]]:
+    """Axial slices from the top to the bottom of all that is labelled, cropped to it, one by one.
+
+    Args:
+        case: what to show.
+        count: slices, evenly spaced; fewer where there are fewer.
+        height: of a picture in pixels.
+
+    Yields:
+        Index of the slice, CT alone, CT with overlay.
+    """
+    box, middles = _slices_through(case, count)
+    plain, overlaid = (Panel("axial", 0, box, overlay) for overlay in (False, True))
+    rows_mm, columns_mm = _size_mm(case, plain)
+    scale = min(height / rows_mm, 1.8 * height / columns_mm)
+    for z in middles:
+        at = int(z)
+        yield at, _draw(case, replace(plain, index=at), scale), _draw(case, replace(overlaid, index=at), scale)
+
+
 def render_strip(case: Case, count: int = 5, width: int = PAGE_WIDTH) -> Image.Image:
     """Axial slices from the top to the bottom of all that is labelled, cropped to it: above CT alone, below overlay.
 
@@ -91,11 +116,7 @@ def render_strip(case: Case, count: int = 5, width: int = PAGE_WIDTH) -> Image.I
         count: slices, evenly spaced; fewer where there are fewer.
         width: of a row of panels in pixels.
     """
-    box = geometry.bounding_box(_labelled(case)) or _body_box(case)
-    top, bottom = box[0]
-    box = geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, case.ct.shape)
-    borders = np.linspace(top, bottom, count + 1)
-    middles = ((borders[:-1] + borders[1:]) / 2).astype(int) if bottom - top > count else np.arange(top, bottom)
+    box, middles = _slices_through(case, count)
     rows = (_row(case, [Panel("axial", int(z), box, overlay) for z in middles], width) for overlay in (False, True))
     return below(list(rows))
 
@@ -150,6 +171,15 @@ def blend(grey: NDArray[np.uint8], prediction: NDArray[Any], reference: NDArray[
             mask = reference == label
             rgb[mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=2, border_value=1)] = colour
     return np.round(rgb).astype(np.uint8)
+
+
+def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
+    """The labelled box with its margin, and the indices of slices evenly spaced from its top to its bottom."""
+    box = geometry.bounding_box(_labelled(case)) or _body_box(case)
+    top, bottom = box[0]
+    borders = np.linspace(top, bottom, count + 1)
+    middles = ((borders[:-1] + borders[1:]) / 2).astype(np.intp) if bottom - top > count else np.arange(top, bottom)
+    return geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, case.ct.shape), middles
 
 
 def _row(case: Case, panels: Sequence[Panel], width: int) -> Image.Image:

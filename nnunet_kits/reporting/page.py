@@ -1,27 +1,18 @@
 """Pieces of an HTML page. Every text that comes in is escaped here; what comes out is markup."""
 
 import base64
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image
 
-from nnunet_kits.errors import ImageError
 from nnunet_kits.labels import Label
 from nnunet_kits.reporting.overlays import COLOURS
-from nnunet_kits.reporting.scores import ScoreTable
 from nnunet_kits.reporting.style import STYLE
 
-LOW = 0.5
-"""Scores below this are set in another colour."""
-
 LABEL_NAMES = {Label.KIDNEY: "Kidney", Label.TUMOR: "Tumor", Label.CYST: "Cyst"}
-
-Volumes = Mapping[Label, float]
 
 
 def document(title: str, body: Iterable[str]) -> str:
@@ -74,117 +65,47 @@ def legend(outlines: bool) -> str:
     return f'<div class="legend">{"".join(entries)}</div>'
 
 
-def picture(image: Image.Image, description: str) -> str:
-    """A picture inside the page."""
+def picture(image: Image.Image, description: str, kind: str = "PNG") -> str:
+    """A picture inside the page.
+
+    Args:
+        image: what is shown.
+        description: for who cannot see it.
+        kind: ``PNG``, or ``JPEG`` where many pictures would make the page heavy.
+    """
     buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return _img("png", buffer.getvalue(), description)
+    if kind == "PNG":
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        image.save(buffer, "JPEG", quality=88, subsampling=0)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f'<img src="data:image/{kind.lower()};base64,{data}" alt="{escape(description, quote=True)}">'
+
+
+def strip(anchor_of: str, slices: Iterable[tuple[str, str]]) -> str:
+    """Slices in a row to scroll through, with a switch for the overlay.
+
+    Args:
+        anchor_of: the case's anchor.
+        slices: markup of each slice without and with overlay.
+    """
+    figures = "".join(
+        f'<div><div class="plain">{plain}</div><div class="overlay">{overlay}</div></div>' for plain, overlay in slices
+    )
+    name = f"overlay-{anchor_of}"
+    return (
+        f'<div class="slices"><input type="checkbox" class="toggle" id="{name}" checked>'
+        f'<label for="{name}">overlay; scroll sideways for the other slices</label>\n'
+        f'<div class="strip" tabindex="0">{figures}</div></div>'
+    )
 
 
 def side_by_side(figures: Iterable[str]) -> str:
-    """Figures in a row, three at most; nothing for none."""
-    content = "".join(figures)
+    """Figures in a row, two at most; nothing for none."""
+    content = "".join(f"<div>{figure}</div>" for figure in figures if figure)
     return f'<div class="row">{content}</div>' if content else ""
-
-
-def picture_file(caption: str, path: Path) -> str:
-    """A PNG or JPEG file inside the page, with its caption.
-
-    Raises:
-        ImageError: the file cannot be read as a picture.
-    """
-    try:
-        with Image.open(path) as image:
-            image.verify()
-            kind = image.format
-        content = path.read_bytes()
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError on a broken PNG
-        raise ImageError(f"{path}: cannot be read as a picture ({error}). Leave it out or make it again.") from error
-    if kind not in ("PNG", "JPEG"):
-        raise ImageError(f"{path}: a report can hold PNG and JPEG pictures, not {kind}. Convert it first.")
-    return f"<figure>{_img(kind.lower(), content, caption)}<figcaption>{inline(caption)}</figcaption></figure>"
-
-
-def score_table(
-    scores: ScoreTable | None,
-    volumes: Mapping[str, tuple[Volumes, Volumes | None]],
-    order: Sequence[str],
-    linked: Iterable[str],
-) -> str:
-    """Cases by regions, the mean on top, then the volumes of prediction and reference.
-
-    Args:
-        scores: numbers by case and region; None where there is no reference.
-        volumes: case -> mL by label in the prediction, and in the reference or None.
-        order: cases from top to bottom.
-        linked: cases that have a section of their own.
-    """
-    if not order:
-        return ""
-    targets = set(linked)
-    regions = scores.regions if scores else ()
-    rows = []
-    for case in order:
-        name = f'<a href="#{anchor(case)}">{escape(case)}</a>' if case in targets else escape(case)
-        row = scores.cases.get(case, {}) if scores else {}
-        cells = [_score(row.get(region, math.nan), i == 0) for i, region in enumerate(regions)]
-        cells += _volume_cells(*volumes[case])
-        rows.append(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>')
-    mean = _mean_row(scores) if scores else ""
-    head = _table_head(scores.metric if scores else "", regions)
-    return f'<div class="wide"><table>\n{head}\n<tbody>\n{mean}' + "\n".join(rows) + "\n</tbody>\n</table></div>"
 
 
 def anchor(case: str) -> str:
     """The id of a case's section."""
     return "case-" + re.sub(r"\W", "-", case)
-
-
-def score_line(scores: Mapping[str, float] | None, metric: str) -> str:
-    """The numbers of one case in a sentence; nothing where there are none."""
-    if not scores:
-        return ""
-    return f"<p>{escape(metric)}: " + ", ".join(f"{escape(k)} {number(v)}" for k, v in scores.items()) + "</p>"
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A figure, or a dash where it does not exist."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _mean_row(scores: ScoreTable) -> str:
-    numbers = "".join(_score(number, i == 0) for i, number in enumerate(scores.mean().values()))
-    empty = f'<td colspan="{2 * len(LABEL_NAMES)}"></td>'
-    return f'<tr class="mean"><th scope="row">mean of {len(scores.cases)}</th>{numbers}{empty}</tr>\n'
-
-
-def _table_head(metric: str, regions: Sequence[str]) -> str:
-    groups = f'<th class="first" colspan="{len(regions)}">{escape(metric)}</th>' if regions else ""
-    groups += "".join(f'<th class="first" colspan="2">{name}, mL</th>' for name in LABEL_NAMES.values())
-    columns = "".join(
-        f'<th class="number score{" first" if i == 0 else ""}">{escape(name)}</th>' for i, name in enumerate(regions)
-    )
-    columns += '<th class="number first">predicted</th><th class="number">reference</th>' * len(LABEL_NAMES)
-    return f"<thead>\n<tr><th></th>{groups}</tr>\n<tr><th>Case</th>{columns}</tr>\n</thead>"
-
-
-def _score(value: float, first: bool) -> str:
-    classes = "number" + (" first" if first else "")
-    if math.isnan(value):
-        return f'<td class="{classes}">–</td>'
-    low = " low" if value < LOW else ""
-    part = max(0.0, min(1.0, value))
-    return f'<td class="{classes} bar{low}" style="--part: {part:.1%}">{number(value)}</td>'
-
-
-def _volume_cells(prediction: Volumes, reference: Volumes | None) -> list[str]:
-    cells = []
-    for label in LABEL_NAMES:
-        cells.append(f'<td class="number first">{number(prediction[label], 1)}</td>')
-        cells.append(f'<td class="number">{number(reference[label] if reference else math.nan, 1)}</td>')
-    return cells
-
-
-def _img(kind: str, content: bytes, description: str) -> str:
-    data = base64.b64encode(content).decode("ascii")
-    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(description, quote=True)}">'

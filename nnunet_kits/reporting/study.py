@@ -1,0 +1,150 @@
+"""What a report is about: cases with their files, and what scoring and measuring them gives."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_kits.errors import KitsError
+from nnunet_kits.evaluation.case import evaluate_case
+from nnunet_kits.evaluation.references import References
+from nnunet_kits.geometry import canonical_spacing, to_canonical
+from nnunet_kits.images import Volume, check_same_grid, read_integers, read_volume
+from nnunet_kits.labels import Label
+from nnunet_kits.measurement.files import find_tasks
+from nnunet_kits.measurement.measure import Measures, measure_labels
+from nnunet_kits.reporting.overlays import Case
+
+
+@dataclass(frozen=True)
+class ReportCase:
+    """One predicted case.
+
+    Attributes:
+        name: for example ``case_00003``.
+        image: CT file.
+        prediction: label map on the CT's grid.
+        reference: label map on the same grid, or None.
+    """
+
+    name: str
+    image: Path
+    prediction: Path
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a case.
+
+    Attributes:
+        predicted: measures of the prediction.
+        true: measures of the reference, where there is one.
+        scores: see :func:`nnunet_kits.evaluation.metrics.score_case`; None where there is no reference.
+    """
+
+    predicted: Measures
+    true: Measures | None = None
+    scores: Mapping[str, Any] | None = None
+
+    def mean_score(self) -> float:
+        """Mean of Dice and surface Dice over the challenge's classes; infinity without a reference."""
+        if self.scores is None:
+            return float("inf")
+        numbers: list[float] = [*self.scores["dice"].values(), *self.scores["surface_dice"].values()]
+        return sum(numbers) / len(numbers)
+
+
+def find_cases(images: Path, predictions: Path, references: Path | None, year: str) -> list[ReportCase]:
+    """The cases of a folder of predictions, by name; or the one of a file.
+
+    Args:
+        images: CTs, named as nnU-Net names them (``case_0000.nii.gz``) or as the case, a KiTS folder, or one file.
+        predictions: label maps, or one.
+        references: label maps of the same names, a KiTS folder, or one file; None for none. A case without one is
+            shown without scores.
+        year: ``19``, ``21`` or ``23``.
+
+    Raises:
+        MeasurementError: no prediction, or one without its CT.
+        EvaluationError: no references in the folder that is named.
+    """
+    tasks = find_tasks(predictions, images)
+    if references is None or references.is_file():
+        of = dict.fromkeys(tasks, references)
+    else:
+        files = References(references, year)
+        of = {name: files.of(name) for name in tasks}
+    return [ReportCase(name, task.image or images, task.labels, of[name]) for name, task in tasks.items()]
+
+
+def year_of(predictions: Path) -> str:
+    """The KiTS year that a folder's predictions belong to, from the ``dataset.json`` that nnU-Net leaves beside them.
+
+    Returns:
+        What the conversion wrote there; without, ``19`` where there is no cyst label, else ``23``.
+    """
+    try:
+        described = json.loads((predictions / "dataset.json").read_text(encoding="utf-8"))
+        values = {value for entry in described["labels"].values() for value in np.atleast_1d(entry).tolist()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):  # none, or not as nnU-Net writes it
+        return "23"
+    release = str(described.get("release", "")).removeprefix("KiTS")
+    return release if release in ("19", "21", "23") else "23" if Label.CYST in values else "19"
+
+
+def examine(task: tuple[ReportCase, str]) -> Finding:
+    """Score and measure the files of one case.
+
+    Args:
+        task: the case, and the year whose tolerances apply.
+
+    Raises:
+        KitsError: naming the case: an unreadable file, a foreign label, or files that do not lie on one grid.
+    """
+    case, year = task
+    try:
+        predicted = _measured(case.prediction)
+        if case.reference is None:
+            return Finding(predicted)
+        return Finding(predicted, _measured(case.reference), evaluate_case(case.prediction, case.reference, year))
+    except KitsError as error:
+        raise type(error)(f"{case.name}: {error}") from error
+
+
+def load_case(case: ReportCase) -> tuple[Case, Measures, Measures | None]:
+    """CT and label maps for the pictures; measures of prediction and reference, with the CT's HU.
+
+    Raises:
+        KitsError: an unreadable file, or files that do not lie on one grid.
+    """
+    image = read_integers(case.image, np.int16) or read_volume(case.image)
+    prediction = read_volume(case.prediction)
+    check_same_grid(case.name, image, prediction)
+    reference = read_volume(case.reference) if case.reference else None
+    shown = Case(
+        to_canonical(image.array, image.affine),
+        to_canonical(prediction.array, image.affine),
+        to_canonical(reference.array, image.affine) if reference else None,
+        canonical_spacing(image.affine),
+    )
+    predicted, true = (
+        measure_labels(_labels(labels), labels.affine, image.array) if labels else None
+        for labels in (prediction, reference)
+    )
+    assert predicted is not None
+    return shown, predicted, true
+
+
+def _measured(path: Path) -> Measures:
+    volume = read_volume(path)
+    return measure_labels(_labels(volume), volume.affine)
+
+
+def _labels(volume: Volume) -> NDArray[np.uint8]:
+    labels: NDArray[np.uint8] = volume.array.astype(np.uint8, copy=False)
+    return labels

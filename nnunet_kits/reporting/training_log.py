@@ -1,0 +1,117 @@
+"""What a model folder tells about its training: nnU-Net's own text logs, plans and checkpoints."""
+
+import ast
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nnunet_kits.errors import KitsError
+
+EPOCH = re.compile(r"^\S+ \S+ +Epoch (\d+)\s*$")
+LINE = re.compile(r"^\S+ \S+ +(train_loss|val_loss|Pseudo dice) (.+?)\s*$")
+NUMBER = re.compile(r"np\.float\d+\(([^)]*)\)")
+FINISHED, UNFINISHED = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
+
+
+@dataclass
+class History:
+    """One fold's training, epoch -> number.
+
+    Attributes:
+        train_loss: mean over an epoch's iterations.
+        val_loss: the same on validation patches.
+        pseudo_dice: Dice over an epoch's validation patches, mean over classes.
+    """
+
+    train_loss: dict[int, float] = field(default_factory=dict)
+    val_loss: dict[int, float] = field(default_factory=dict)
+    pseudo_dice: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A folder ``Trainer__Plans__configuration``.
+
+    Attributes:
+        name: of the folder.
+        histories: fold -> its training, for folds that have a log.
+        facts: (name, value), for the report.
+    """
+
+    name: str
+    histories: dict[str, History]
+    facts: list[tuple[str, str]]
+
+
+def read_model(folder: Path) -> TrainedModel:
+    """Read what was trained and how far.
+
+    Args:
+        folder: ``nnUNet_results/DatasetNNN_Name/Trainer__Plans__configuration``.
+
+    Raises:
+        KitsError: not the folder of a model.
+    """
+    parts = folder.resolve().name.split("__")
+    if len(parts) != 3 or not (folder / "plans.json").is_file():
+        raise KitsError(
+            f"{folder}: not the folder of a model. Name one like nnUNet_results/Dataset220_KiTS2023/"
+            "ResUNetTrainer__KiTSCascadePlans__3d_fullres."
+        )
+    trainer, plans, configuration = parts
+    dataset = json.loads((folder / "plans.json").read_text(encoding="utf-8")).get("dataset_name", "unknown dataset")
+    folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())
+    facts = [(f"Model {configuration}", f"`{trainer}`, plans `{plans}`, {dataset}")]
+    facts += [(f"{configuration}, {fold.name.replace('_', ' ')}", _state(fold)) for fold in folds]
+    histories = {fold.name.removeprefix("fold_"): read_history(fold) for fold in folds}
+    return TrainedModel(folder.resolve().name, {k: h for k, h in histories.items() if h.train_loss}, facts)
+
+
+def read_history(fold: Path) -> History:
+    """The epochs of a fold from all its ``training_log_*.txt``; an epoch that was trained again counts as the last."""
+    history = History()
+    series = {
+        "train_loss": history.train_loss,
+        "val_loss": history.val_loss,
+        "Pseudo dice": history.pseudo_dice,
+    }
+    for log in sorted(fold.glob("training_log_*.txt")):
+        epoch = None
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if begun := EPOCH.match(line):
+                epoch = int(begun[1])
+            elif epoch is not None and (found := LINE.match(line)):
+                number = _mean(found[2])
+                if number is not None:
+                    series[found[1]][epoch] = number
+    return history
+
+
+def _mean(text: str) -> float | None:
+    """A number, or the mean of a list of them; None where it is neither (``nan`` is left out)."""
+    try:
+        value = ast.literal_eval(NUMBER.sub(r"\1", text).replace("nan", "None"))
+    except (ValueError, SyntaxError):
+        return None
+    numbers = [number for number in (value if isinstance(value, list) else [value]) if number is not None]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _state(fold: Path) -> str:
+    """Which checkpoint there is, with the beginning of its SHA-256, and how many epochs were trained."""
+    epochs = len(read_history(fold).train_loss)
+    for name in (FINISHED, *UNFINISHED):
+        if (fold / name).is_file():
+            state = "" if name == FINISHED else ", not finished"
+            return f"`{name}`{state}, SHA-256 `{_sha256(fold / name)[:16]}`" + (f", {epochs} epochs" if epochs else "")
+    return "no checkpoint"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()
