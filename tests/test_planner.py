@@ -91,6 +91,25 @@ def test_a_memory_budget_lets_nnunet_size_the_patch_at_the_presets_spacing(conve
     assert voxels(four) < 128**3 * 2 < voxels(sixteen)
 
 
+def test_the_resenc_preset_is_sized_as_nnunets_own_planner_sizes_at_that_spacing(converted, monkeypatch):
+    from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+        nnUNetPlannerResEncL,
+    )
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans_file, _ = plan_dataset(220, load_preset("KiTSResEncLPlans"))
+    assert list(read(plans_file)) == ["3d_lowres", "3d_fullres", "3d_cascade_fullres"]
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # 0 stops the stock planner
+    stock = nnUNetPlannerResEncL(220, overwrite_target_spacing=[0.78] * 3).plan_experiment()
+    ours, theirs = read(plans_file)["3d_fullres"], stock["configurations"]["3d_fullres"]
+    for key in ("patch_size", "batch_size", "spacing", "architecture"):
+        assert ours[key] == json.loads(json.dumps(theirs[key])), key
+    assert ours["data_identifier"] == "KiTSResEncLPlans_3d_fullres"  # the stock planner takes nnUNetPlans' arrays
+    network = PlansManager(str(plans_file)).get_configuration("3d_lowres")
+    assert network.network_arch_class_name.endswith("ResidualEncoderUNet")
+    assert network.network_arch_init_kwargs["n_blocks_per_stage"][:4] == [1, 3, 4, 6]
+
+
 def test_plans_are_written_afresh_and_stale_arrays_are_named(converted, tmp_path):
     plans_file, _ = plan_dataset(220, load_preset("KiTSCascadePlans"))
     content = json.loads(plans_file.read_text())

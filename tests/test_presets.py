@@ -62,6 +62,8 @@ def changed(tmp_path, change):
             lambda c: c["configurations"]["3d_lowres"].update(strides=[[1, 1, 1]]),
             "strides and kernel_sizes go together",
         ),
+        (lambda c: c.update(planner="ResEnc"), "no planner 'ResEnc'. Allowed: ExperimentPlanner, nnUNetPlannerResEncL"),
+        (lambda c: c.update(planner="nnUNetPlannerResEncL"), "has unknown patch_size, batch_size"),
         (lambda c: c.update(hu_window=[400, -200]), "must be the lowest and the highest HU"),
         (lambda c: c["configurations"]["3d_lowres"].update(spacing_zyx_mm=[1, 0, 1]), "must be three positive"),
         (lambda c: c["configurations"]["3d_lowres"].update(next_stage="4d"), "next_stage names '4d'"),

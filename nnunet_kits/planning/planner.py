@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    nnUNetPlannerResEncL,
+)
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
@@ -33,6 +36,9 @@ class PresetPlanner(ExperimentPlanner):
     are nnU-Net's own rules. Axes stay as the reader gives them, which for our conversions is (z, y, x).
     """
 
+    budget_gb = UNLIMITED_GB
+    """GPU memory that the planner sizes for unless told; without limit, the preset says patch and batch."""
+
     def __init__(
         self,
         dataset_name_or_id: str | int,
@@ -43,10 +49,11 @@ class PresetPlanner(ExperimentPlanner):
         suppress_transpose: bool = True,
     ) -> None:
         self.preset = preset
-        self.sized_by_memory = gpu_memory_target_in_gb is not None
+        budget_gb = gpu_memory_target_in_gb or self.budget_gb
+        self.sized_by_memory = budget_gb < UNLIMITED_GB
         super().__init__(
             dataset_name_or_id,
-            gpu_memory_target_in_gb or UNLIMITED_GB,
+            budget_gb,
             preprocessor_name,
             preset.name,
             overwrite_target_spacing,
@@ -54,6 +61,10 @@ class PresetPlanner(ExperimentPlanner):
         )
         self.UNet_base_num_features = preset.features_first
         self.UNet_max_features_3d = self.UNet_max_features_2d = preset.features_max
+
+    def generate_data_identifier(self, configuration_name: str) -> str:
+        """Every configuration has its own arrays; nnU-Net's ResEnc planners would take those of other plans."""
+        return f"{self.plans_identifier}_{configuration_name}"
 
     def plan_experiment(self) -> dict[str, Any]:
         """Assemble the plans, write them and dataset.json to the preprocessed folder, and return them."""
@@ -151,11 +162,24 @@ class PresetPlanner(ExperimentPlanner):
             temporary.write_text(json.dumps(plans, indent=4))
 
 
+class ResEncLPresetPlanner(PresetPlanner, nnUNetPlannerResEncL):
+    """The same on nnU-Net's planner for residual encoders on 24 GB, which sizes patch and batch."""
+
+    budget_gb = 24.0
+
+
+PLANNERS: dict[str, type[PresetPlanner]] = {
+    "ExperimentPlanner": PresetPlanner,
+    "nnUNetPlannerResEncL": ResEncLPresetPlanner,
+}
+"""Name in a preset -> what plans: nnU-Net's planner of that name, told the preset."""
+
+
 def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = None) -> tuple[Path, list[str]]:
     """Write the plans of a preset for a converted dataset.
 
-    Without ``gpu_memory_gb`` patch and batch are the preset's; with it nnU-Net sizes both for that budget at the
-    preset's spacings. The fingerprint is extracted first where nnU-Net has not done so yet.
+    Without ``gpu_memory_gb`` patch and batch are the preset's, or its planner's; with it nnU-Net sizes both for that
+    budget at the preset's spacings. The fingerprint is extracted first where nnU-Net has not done so yet.
 
     Returns:
         The plans file, and the configurations whose preprocessed data is from other plans and must be made again.
@@ -177,7 +201,7 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
         extract_fingerprint_dataset(dataset_id, num_processes=max(1, min(8, os.cpu_count() or 1)))
     plans_file = folder / f"{preset.name}.json"
     before = json.loads(plans_file.read_text())["configurations"] if plans_file.is_file() else {}
-    planner = functools.partial(PresetPlanner, preset=preset)
+    planner = functools.partial(PLANNERS[preset.planner], preset=preset)
     with _some_augmentation_processes():
         plans, _ = plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
     return plans_file, _stale(folder, before, plans["configurations"])

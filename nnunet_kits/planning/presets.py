@@ -10,8 +10,12 @@ from nnunet_kits.errors import PlanError
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 
-CONFIGURATION_KEYS = ("spacing_zyx_mm", "patch_size", "batch_size", "batch_dice")
+SIZES = {"ExperimentPlanner": ("patch_size", "batch_size"), "nnUNetPlannerResEncL": ()}
+"""nnU-Net's planner -> what a configuration must say because that planner does not."""
+
+CONFIGURATION_KEYS = ("spacing_zyx_mm", "batch_dice")
 OPTIONAL_KEYS = ("max_stages", "strides", "kernel_sizes", "next_stage", "kits_training")
+UNSIZED_KEYS = ("next_stage", "kits_training")
 INHERITING_KEYS = ("inherits_from", "previous_stage")
 
 
@@ -29,7 +33,10 @@ class Preset:
             ``patch_size``, ``batch_size``, ``batch_dice`` and optionally ``max_stages`` (fewer resolutions than
             nnU-Net's rules give), ``strides`` and ``kernel_sizes`` (one per stage, instead of nnU-Net's rules),
             ``next_stage`` and ``kits_training``, or ``inherits_from`` and ``previous_stage``. A two-dimensional
-            configuration gives (y, x) where others give (z, y, x).
+            configuration gives (y, x) where others give (z, y, x). Where the planner sizes, nothing of patch, batch,
+            stages, strides and kernels.
+        planner: nnU-Net's planner that chooses topology and network: ``ExperimentPlanner``, or
+            ``nnUNetPlannerResEncL``, which also sizes patch and batch.
         hu_window: lowest and highest HU; what lies outside is clipped, and they become -1 and 1. None for nnU-Net's
             rule: percentiles, mean and deviation of labelled voxels.
         deviations: where the preset is not what the source says, or the source is silent.
@@ -41,6 +48,7 @@ class Preset:
     features_first: int
     features_max: int
     configurations: Mapping[str, Mapping[str, Any]]
+    planner: str = "ExperimentPlanner"
     hu_window: tuple[float, float] | None = None
     deviations: tuple[str, ...] = ()
 
@@ -68,26 +76,31 @@ def load_preset(name_or_file: str) -> Preset:
     if not isinstance(content, dict):
         raise PlanError(f"{path}: a preset is a JSON object, not a {type(content).__name__}.")
     needed = ("summary", "source", "features_first", "features_max", "configurations")
-    _exactly(str(path), content, needed, ("hu_window", "deviations"))
+    _exactly(str(path), content, needed, ("planner", "hu_window", "deviations"))
+    if content.get("planner", "ExperimentPlanner") not in SIZES:
+        raise PlanError(f"{path}: there is no planner {content['planner']!r}. Allowed: {', '.join(SIZES)}.")
     window = content.get("hu_window")
     if window is not None and (len(window) != 2 or window[0] >= window[1]):
         raise PlanError(f"{path}: hu_window is {window}, but must be the lowest and the highest HU.")
     for name, configuration in content["configurations"].items():
-        _check_configuration(f"{path}, configuration {name}", configuration, content["configurations"])
+        where, sizes = f"{path}, configuration {name}", SIZES[content.get("planner", "ExperimentPlanner")]
+        _check_configuration(where, configuration, content["configurations"], sizes)
     return Preset(name=path.stem, **{**content, "deviations": tuple(content.get("deviations", ()))})
 
 
-def _check_configuration(where: str, given: Mapping[str, Any], all_configurations: Mapping[str, Any]) -> None:
+def _check_configuration(
+    where: str, given: Mapping[str, Any], all_configurations: Mapping[str, Any], sizes: tuple[str, ...]
+) -> None:
     if "inherits_from" in given:
         _exactly(where, given, INHERITING_KEYS)
     else:
-        _exactly(where, given, CONFIGURATION_KEYS, OPTIONAL_KEYS)
-        for key in ("spacing_zyx_mm", "patch_size"):
+        _exactly(where, given, CONFIGURATION_KEYS + sizes, OPTIONAL_KEYS if sizes else UNSIZED_KEYS)
+        for key in {"spacing_zyx_mm", "patch_size"} & set(given):
             if len(given[key]) not in (2, 3) or any(value <= 0 for value in given[key]):
                 raise PlanError(
                     f"{where}: {key} is {given[key]}, but must be three positive numbers (z, y, x), or two for 2D."
                 )
-        if len(given["spacing_zyx_mm"]) != len(given["patch_size"]):
+        if len(given["spacing_zyx_mm"]) != len(given.get("patch_size", given["spacing_zyx_mm"])):
             raise PlanError(f"{where}: spacing_zyx_mm and patch_size must have as many numbers, three or two.")
         if len(given.get("strides", [])) != len(given.get("kernel_sizes", [])):
             raise PlanError(f"{where}: strides and kernel_sizes go together, one of each per stage.")
