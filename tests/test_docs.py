@@ -212,7 +212,8 @@ def test_the_table_of_presets_says_what_the_presets_say(name):
     assert f"\n| `{name}` | {preset.features_first}, doubling to at most {preset.features_max} |" in page
     for configuration, given in preset.configurations.items():
         if "spacing_zyx_mm" in given:
-            spacing, patch = (" x ".join(f"{v:g}" for v in given[key]) for key in ("spacing_zyx_mm", "patch_size"))
-            dice = "yes" if given["batch_dice"] else "no"
-            row = f"| `{name}` | `{configuration}` | {spacing} | {patch} | {given['batch_size']} | {dice} |"
+            spacing = " x ".join(f"{v:g}" for v in given["spacing_zyx_mm"])
+            patch = " x ".join(f"{v:g}" for v in given["patch_size"]) if "patch_size" in given else "by nnU-Net"
+            dice, batch = "yes" if given["batch_dice"] else "no", given.get("batch_size", "by nnU-Net")
+            row = f"| `{name}` | `{configuration}` | {spacing} | {patch} | {batch} | {dice} |"
             assert f"\n{row}\n" in page
