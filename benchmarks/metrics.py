@@ -145,6 +145,7 @@ def alone(pairs: list[Pair], year: str, repeats: int) -> None:
     """Print the table of a process for each case and method."""
     print("| case | challenge, s | ours, s | ratio | challenge, MB | ours, MB | ratio |")
     print("|---|---|---|---|---|---|---|")
+    sums, peaks = [0.0, 0.0], [0.0, 0.0]
     for pair in pairs:
         seconds: dict[str, list[float]] = {name: [] for name in ALONE}
         peak: dict[str, float] = {}
@@ -155,11 +156,16 @@ def alone(pairs: list[Pair], year: str, repeats: int) -> None:
                 seconds[name].append(wall)
                 peak[name] = max(peak.get(name, 0.0), json.loads(lines[-1]))
         theirs, ours = (statistics.median(seconds[name]) for name in ALONE)
-        print(
-            f"| {pair.case} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.1f} | {peak['challenge']:.0f} | "
-            f"{peak['ours']:.0f} | {peak['challenge'] / peak['ours']:.1f} |",
-            flush=True,
-        )
+        sums = [sums[0] + theirs, sums[1] + ours]
+        peaks = [max(old, new) for old, new in zip(peaks, peak.values(), strict=True)]
+        print(process_row(pair.case, theirs, ours, *peak.values()), flush=True)
+    print(process_row("all; largest", *sums, *peaks))
+
+
+def process_row(name: str, theirs: float, ours: float, their_mb: float, our_mb: float) -> str:
+    """A line of the second table: seconds and peak memory of the challenge's method and of ours."""
+    seconds = f"{theirs:.2f} | {ours:.2f} | {theirs / ours:.1f}"
+    return f"| {name} | {seconds} | {their_mb:.0f} | {our_mb:.0f} | {their_mb / our_mb:.1f} |"
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}")
     print("| case | voxels | scipy, s | remove_small, s | ratio | nnU-Net, s | keep_largest, s | ratio | clean, s |")
     print("|---|---|---|---|---|---|---|---|---|")
-    ratios: dict[str, list[float]] = {"scipy": [], "nnU-Net": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"scipy": [], "nnU-Net": []}
     for folder in sorted(options.folder.glob("case_*")):
         case = folder.name.removeprefix("case_")
         if options.cases and case not in options.cases:
@@ -102,18 +102,22 @@ def main() -> None:
         assert np.array_equal(functions["scipy"](), functions["small"]())
         assert np.array_equal(functions["nnU-Net"](), functions["largest"]())
         s = least(functions, options.repeats)
-        ratios["scipy"].append(s["scipy"] / s["small"])
-        ratios["nnU-Net"].append(s["nnU-Net"] / s["largest"])
+        seconds["scipy"].append((s["scipy"], s["small"]))
+        seconds["nnU-Net"].append((s["nnU-Net"], s["largest"]))
         shape = "x".join(map(str, volume.shape))
-        small, largest = (f"{values[-1]:.1f}" for values in ratios.values())
+        small, largest = (f"{theirs / ours:.1f}" for (theirs, ours) in (values[-1] for values in seconds.values()))
         print(
             f"| {case} | {shape} | {s['scipy']:.2f} | {s['small']:.3f} | {small} "
             f"| {s['nnU-Net']:.2f} | {s['largest']:.3f} | {largest} | {s['clean']:.3f} |",
             flush=True,
         )
-    for name, values in ratios.items():
-        low, middle, high = min(values), np.median(values), max(values)
-        print(f"against {name}: {low:.1f} to {high:.1f} times as fast, median {middle:.1f}; results equal")
+    for name, values in seconds.items():
+        ratios = [theirs / ours for theirs, ours in values]
+        theirs, ours = (sum(column) for column in zip(*values, strict=True))
+        print(
+            f"{name}: {min(ratios):.1f} to {max(ratios):.1f} times, median {np.median(ratios):.1f}; "
+            f"all together {theirs:.2f} s and {ours:.2f} s, {theirs / ours:.1f} times; results equal"
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,9 @@
 """Work on many cases: in this process or in several, each case with its result or with what is wrong with it."""
 
 import json
-import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +30,17 @@ def run_cases(
         for case, task in tasks.items():
             yield case, _attempt(function, task)
         return
+    yield from _in_processes(function, tasks, workers)
+
+
+def _in_processes(
+    function: Callable[[Any], Any], tasks: Mapping[str, Any], workers: int
+) -> Iterator[tuple[str, Any | KitsError]]:
+    """:func:`run_cases` in several processes."""
+    import multiprocessing  # on use: importing it takes longer than scoring a small case
+    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+    from concurrent.futures.process import BrokenProcessPool
+
     waiting = list(tasks.items())[::-1]
     under_way: dict[Future[Any], str] = {}
     context = multiprocessing.get_context("spawn")
@@ -100,6 +107,9 @@ def _attempt(function: Callable[[Any], Any], task: Any) -> Any:
 
 def _follow_parent() -> None:
     """Leave Ctrl-C to the parent, and end with it even when it is killed."""
+    import multiprocessing
+    import threading
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

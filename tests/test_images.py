@@ -13,6 +13,7 @@ from nnunet_kits.images import (
     Volume,
     atomic_path,
     check_same_grid,
+    read_ct,
     read_grid,
     read_integers,
     read_volume,
@@ -94,6 +95,29 @@ def test_nan_and_infinite_values_are_counted_and_refused(tmp_path, value):
     array[2, 3, 4:6] = value
     with pytest.raises(ImageError, match=r"a\.nii\.gz: 2 voxels are NaN or infinite\. Download"):
         read_integers(save(tmp_path / "a.nii.gz", array), np.int16)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("value", [7, 40000, 3.25])
+@pytest.mark.parametrize("place", [0, 350, 719])
+def test_a_ct_is_read_as_int16_where_it_is_exact_else_as_float32(tmp_path, monkeypatch, dtype, value, place):
+    monkeypatch.setattr("nnunet_kits.images.PIECE_BYTES", 800)  # several pieces
+    array = np.abs(image_of(1)) % 200
+    array.ravel()[place] = value
+    path = save(tmp_path / "a.nii.gz", array.astype(dtype))
+    expected = np.asarray(nib.load(path).dataobj)
+    volume = read_ct(path)
+    exact = np.array_equal(expected, expected.astype(np.int16))
+    assert volume.array.dtype == (np.int16 if exact else np.float32)
+    assert np.array_equal(volume.array, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_ct_with_nan_or_infinite_values_is_refused(tmp_path, value):
+    array = image_of(1)
+    array[2, 3, 4:6] = value
+    with pytest.raises(ImageError, match=r"a\.nii\.gz: 2 voxels are NaN or infinite\. Download"):
+        read_ct(save(tmp_path / "a.nii.gz", array))
 
 
 def test_a_gzip_file_truncated_anywhere_is_refused(tmp_path, ct):

@@ -1,7 +1,6 @@
 """The verb ``report``: one HTML file with scores, sizes and pictures of predictions, or the pictures alone."""
 
 import argparse
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +90,8 @@ def _print_means(findings: "dict[str, Finding]") -> None:
 
 def _facts(options: argparse.Namespace, cases: "list[ReportCase]", year: str) -> list[tuple[str, str]]:
     """Versions, folders, and what is missing from them."""
+    from importlib.metadata import version
+
     facts = [
         ("Versions", f"nnunet_kits {version('nnunet_kits')}, nnunetv2 {version('nnunetv2')}, torch {version('torch')}"),
         ("Images", str(options.images)),

@@ -30,7 +30,7 @@ def bytes_needed(
         stored_bytes: of a voxel in the file.
     """
     voxels = float(np.prod(shape, dtype=float))
-    scan = voxels * (stored_bytes + (4 if stored_bytes > 2 else 0) + 1)  # with its label map
+    scan = voxels * ((2 if stored_bytes <= 2 else 2 + 4) + 1)  # int16, then float32 where that is not exact; labels
     weights = sum(_weights_bytes(model) for model, _ in stages)
     return int(BASE_BYTES + scan + weights + max(_stage_bytes(*stage, voxels, spacing_mm) for stage in stages))
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.images import atomic_path, read_volume, write_volume
+from nnunet_kits.images import atomic_path, read_ct, write_volume
 from nnunet_kits.inference.model import Model
 
 NIFTI = (".nii", ".nii.gz")
@@ -26,7 +26,7 @@ class Scan:
     """One scan in its reader's axis order.
 
     Attributes:
-        array: (z, y, x), in the stored dtype where that is exact in float32.
+        array: (z, y, x); int16 where that is exact, else float32.
         spacing_mm: along the array's axes.
         properties: what nnU-Net's reader tells of the file, for its writer and its ensembling.
         write: writes a label map of the array's shape to a path, on the file's own grid.
@@ -59,13 +59,12 @@ def read_scan(files: Sequence[Path], model: Model) -> Scan:
 
 def _nifti(file: Path, reader: str) -> Scan:
     """A NIfTI file as one of :data:`FAST_READERS` gives it."""
-    volume = read_volume(file)
-    voxels = volume.array if volume.array.dtype.itemsize <= 2 else volume.array.astype(np.float32)
+    volume = read_ct(file)
     affine = volume.affine
     orientation = nib.orientations.io_orientation(affine)
     if reader != "NibabelIOWithReorient":
         orientation = np.array([[0, 1], [1, 1], [2, 1]], dtype=float)
-    turned = nib.orientations.apply_orientation(voxels, orientation).transpose(2, 1, 0)
+    turned = nib.orientations.apply_orientation(volume.array, orientation).transpose(2, 1, 0)
     axes = np.argsort(orientation[:, 0])[::-1].astype(int)  # the file's axis along z, y and x
     z, y, x = (float(np.float32(volume.spacing_mm[axis])) for axis in axes)
 

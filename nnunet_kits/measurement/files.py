@@ -9,12 +9,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nnunet_kits import __version__
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import KitsError, MeasurementError
-from nnunet_kits.images import Volume, atomic_path, check_same_grid, read_integers, read_label_planes, read_volume
+from nnunet_kits.images import atomic_path, check_same_grid, read_ct, read_label_planes
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
 
@@ -96,7 +94,7 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
         raise MeasurementError(f"{task.labels}: holds label {highest}, but the labels of KiTS are {known}.")
     image = None
     if task.image is not None:
-        volume: Volume = read_integers(task.image, np.int16) or read_volume(task.image)
+        volume = read_ct(task.image)
         check_same_grid(task.case, volume, planes.grid)
         image = volume.array[:, :, planes.start : planes.start + planes.array.shape[2]].copy()
         del volume

@@ -13,7 +13,7 @@ from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_spacing, to_canonical
-from nnunet_kits.images import Volume, check_same_grid, read_integers, read_volume
+from nnunet_kits.images import Volume, check_same_grid, read_ct, read_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.files import find_tasks
 from nnunet_kits.measurement.measure import Measures, measure_labels
@@ -122,7 +122,7 @@ def load_case(case: ReportCase) -> tuple[Case, Measures, Measures | None]:
     Raises:
         KitsError: an unreadable file, or files that do not lie on one grid.
     """
-    image = read_integers(case.image, np.int16) or read_volume(case.image)
+    image = read_ct(case.image)
     prediction = read_volume(case.prediction)
     check_same_grid(case.name, image, prediction)
     reference = read_volume(case.reference) if case.reference else None

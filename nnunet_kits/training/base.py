@@ -51,7 +51,7 @@ class KitsTrainer(SafeTrainer):
         self.num_epochs = self.parts.epochs
         self.mirror_axes: list[int] | None = None  # None: nnU-Net's own
         self.foreground_shares: dict[str, float] | None = None
-        self.class_weights: list[float] | str | None = None
+        self.class_weights: list[float] | str = "frequencies"
         self.loss_parameters: dict[str, dict[str, float]] = {}
         self.mixup_alpha = mixup.DEFAULT_ALPHA
         self.imagenet_weights = "hub"
@@ -166,7 +166,7 @@ class KitsTrainer(SafeTrainer):
         )
         return self._deeply_supervised(build_loss(self.parts.loss, task, self.loss_parameters.get(self.parts.loss)))
 
-    def _class_weights(self) -> list[float] | None:
+    def _class_weights(self) -> list[float]:
         """One weight per output of the network: given, or from the labels of the training cases."""
         if not isinstance(self.class_weights, str):
             return self.class_weights

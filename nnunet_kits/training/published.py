@@ -29,17 +29,14 @@ class Published:
 
 ZHANG = "Zhang, UNet-based Segmentation of Kidney and Kidney Tumor in 3D Computed Tomography Images"
 ZHANG_PARTS = {"loss": "DiceWeightedCE", "sampling": "TripleBatch", "optimisation": "AdamPlateauTrain", "epochs": 600}
-WEIGHTED = {"class_weights": "frequencies"}
 CHEN_ZHANG = "Chen and Zhang, An Ensemble of 2.5D ResUnet Based Models for Segmentation of Kidney and Masses, KiTS23"
-HARDEST = {**WEIGHTED, "loss_parameters": {"WeightedDiceCE": {"k": 10}}}
+HARDEST = {"loss_parameters": {"WeightedDiceCE": {"k": 10}}}
 CHEN_ZHANG_PARTS = {"loss": "WeightedDiceCE", "optimisation": "AdamWCosine", "mixup": True}
 
 PUBLISHED: dict[str, Published] = {
-    "ZhangResUNetTrainer": Published(ZHANG, "KiTSZhangPlans", 3, {"network": "ResUNet", **ZHANG_PARTS}, WEIGHTED),
-    "ZhangPreActResUNetTrainer": Published(
-        ZHANG, "KiTSZhangPlans", 3, {"network": "PreActResUNet", **ZHANG_PARTS}, WEIGHTED
-    ),
-    "ZhangPlainUNetTrainer": Published(ZHANG, "KiTSZhangPlans", 3, {"network": "PlainUNet", **ZHANG_PARTS}, WEIGHTED),
+    "ZhangResUNetTrainer": Published(ZHANG, "KiTSZhangPlans", 3, {"network": "ResUNet", **ZHANG_PARTS}),
+    "ZhangPreActResUNetTrainer": Published(ZHANG, "KiTSZhangPlans", 3, {"network": "PreActResUNet", **ZHANG_PARTS}),
+    "ZhangPlainUNetTrainer": Published(ZHANG, "KiTSZhangPlans", 3, {"network": "PlainUNet", **ZHANG_PARTS}),
     "BeheshtifardResNet34Trainer": Published(
         "Beheshtifard, Kidney Tumor Segmentation",
         "KiTSBeheshtifard2DPlans",
