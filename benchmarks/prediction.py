@@ -98,8 +98,21 @@ def train(work: Path, tree: Path, options: argparse.Namespace) -> None:
     device = ["-device", options.device]
     base = [str(BIN / "nnUNetv2_train"), "220"]
     run([*base, "3d_lowres", "all", "-p", PLANS, "-tr", TRAINER, *device], log)
-    run([*base, "3d_cascade_fullres", "all", "-p", PLANS, "-tr", TRAINER, *device], log)
+    train_only([*base, "3d_cascade_fullres", "all", "-p", PLANS, "-tr", TRAINER, *device], log)
     (work / "trained").touch()
+
+
+def train_only(command: list[str], log: Path) -> None:
+    """Run a training and leave out its validation, which predicts every training case at full resolution."""
+    folder = Path(os.environ["nnUNet_results"]) / DATASET / f"{TRAINER}__{PLANS}__3d_cascade_fullres" / "fold_all"
+    with log.open("a") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    while process.poll() is None and not (folder / "checkpoint_final.pth").is_file():
+        time.sleep(1)
+    process.terminate()
+    process.wait()
+    if not (folder / "checkpoint_final.pth").is_file():
+        sys.exit(f"{' '.join(command)} failed; see {log}")
 
 
 def shrink(configuration: dict, patch: int, features: int, iterations: int) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from nnunet_kits import __version__
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
+from nnunet_kits.machine import available_memory_bytes, cpu_count
 
 PYTHONS = ((3, 10), (3, 13))
 """Oldest and newest Python that the package is tested on."""
@@ -164,8 +165,7 @@ def _check_folder(variable: str) -> Check:
 
 def check_memory() -> Check:
     """Main memory that a new process can get, and the processors it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    free = free_memory_bytes()
+    cores, free = cpu_count(), available_memory_bytes()
     if free is None:
         return Check("memory", "ok", f"free memory not known on this system, {cores} CPU cores")
     found = f"{free / 1e9:.1f} GB free, {cores} CPU cores"
@@ -176,20 +176,6 @@ def check_memory() -> Check:
         )
         return Check("memory", "warn", found, advice)
     return Check("memory", "ok", found)
-
-
-def free_memory_bytes(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Memory available to this process on Linux, under a container's limit too; None where it is not known."""
-    try:
-        line = next(line for line in proc.read_text().splitlines() if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-    available = int(line.split()[1]) * 1024
-    try:
-        left = int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):  # no limit: "max"
-        return available
-    return max(0, min(available, left))
 
 
 def check_device() -> Check:

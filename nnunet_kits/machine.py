@@ -25,4 +25,4 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
         found += [int(limit) - int(used)] if limit != "max" else []
     except OSError:
         pass
-    return min(found, default=None)
+    return max(0, min(found)) if found else None

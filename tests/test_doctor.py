@@ -10,6 +10,7 @@ from nnunet_kits import doctor
 from nnunet_kits.cli.main import main
 from nnunet_kits.doctor import Check
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
+from nnunet_kits.machine import available_memory_bytes
 
 PACKAGE = SHIM_FOLDER.parent
 
@@ -130,21 +131,25 @@ def test_two_variables_for_one_folder_fail(monkeypatch):
 
 
 def test_free_memory_is_the_least_of_the_machines_and_the_containers(tmp_path):
-    proc = tmp_path / "meminfo"
-    proc.write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\n")
-    assert doctor.free_memory_bytes(proc, tmp_path) == 4000 * 1024
-    (tmp_path / "memory.current").write_text("1000000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert doctor.free_memory_bytes(proc, tmp_path) == 4000 * 1024
-    (tmp_path / "memory.max").write_text("1500000\n")
-    assert doctor.free_memory_bytes(proc, tmp_path) == 500000
-    assert doctor.free_memory_bytes(tmp_path / "none", tmp_path) is None
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    for folder in (tmp_path / "proc", group):
+        folder.mkdir(parents=True)
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\n")
+    assert available_memory_bytes(tmp_path) == 4000 * 1024
+    (group / "memory.current").write_text("1000000\n")
+    (group / "memory.max").write_text("max\n")
+    assert available_memory_bytes(tmp_path) == 4000 * 1024
+    (group / "memory.max").write_text("1500000\n")
+    assert available_memory_bytes(tmp_path) == 500000
+    (group / "memory.current").write_text("1600000\n")
+    assert available_memory_bytes(tmp_path) == 0
+    assert available_memory_bytes(tmp_path / "none") is None
 
 
 def test_little_memory_warns_and_unknown_memory_does_not(monkeypatch):
     statuses = []
     for free in (8_000_000_000, 64_000_000_000, None):
-        monkeypatch.setattr(doctor, "free_memory_bytes", lambda free=free: free)
+        monkeypatch.setattr(doctor, "available_memory_bytes", lambda free=free: free)
         statuses.append(doctor.check_memory().status)
     assert statuses == ["warn", "ok", "ok"]
 
