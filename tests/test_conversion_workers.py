@@ -19,7 +19,7 @@ from nnunet_kits.conversion.workers import (
     fitting_workers,
     run_cases,
 )
-from nnunet_kits.errors import ConversionError
+from nnunet_kits.errors import ConversionError, KitsError
 
 CASES = [Case(f"case_{number:05d}", Path("image"), Path("label")) for number in range(6)]
 
@@ -56,7 +56,7 @@ def test_skip_bad_goes_on_and_lists_every_bad_case(tmp_path, workers):
 
 
 def test_a_worker_that_dies_is_an_error_that_names_its_case(tmp_path):
-    with pytest.raises(ConversionError, match=r"A worker died while converting .*case_00002.*for example -np 1"):
+    with pytest.raises(KitsError, match=r"A worker died on .*case_00002.*-np 1"):
         run_cases(functools.partial(work, tmp_path, (), (2,)), CASES, 2, skip_bad=True)
 
 

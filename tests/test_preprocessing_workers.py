@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_kits.errors import PreprocessingError
+from nnunet_kits.errors import KitsError, PreprocessingError
 from nnunet_kits.preprocessing import workers
 from nnunet_kits.preprocessing.workers import bytes_needed, fitting_workers, run_tasks
 
@@ -62,5 +62,5 @@ def test_the_first_error_of_a_worker_is_the_runs(tmp_path):
 
 def test_a_worker_that_dies_is_an_error_that_names_its_cases(tmp_path):
     tasks = {case: (tmp_path, case, "die" if case == CASES[1] else "work") for case in CASES}
-    with pytest.raises(PreprocessingError, match=rf"A worker died while preprocessing .*{CASES[1]}.*-np 1"):
+    with pytest.raises(KitsError, match=rf"A worker died on .*{CASES[1]}.*-np 1"):
         list(run_tasks(work, tasks, 2))

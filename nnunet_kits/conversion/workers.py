@@ -1,19 +1,13 @@
 """Converting many cases at once: how many workers fit, and one clear error when one of them fails."""
 
-import functools
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_kits import batch
 from nnunet_kits.conversion.cases import Case
-from nnunet_kits.errors import ConversionError, ImageError
+from nnunet_kits.errors import ConversionError, ImageError, KitsError
 from nnunet_kits.images import read_grid
 from nnunet_kits.machine import available_memory_bytes, cpu_count
 
@@ -66,70 +60,24 @@ def run_cases(
         Results, and case -> why it failed.
 
     Raises:
-        ConversionError: the first bad case without ``skip_bad``, or a worker that died.
+        ConversionError: the first bad case without ``skip_bad``.
+        KitsError: a worker died.
     """
     from tqdm import tqdm
 
     done: list[Result] = []
     failed: dict[str, str] = {}
+    tasks = {case.name: case for case in cases}
     with tqdm(total=len(cases), unit="case", desc="convert", disable=None if progress else True) as bar:
-
-        def settle(case: Case, result: Callable[[], Result]) -> None:
-            try:
-                done.append(result())
-            except ConversionError as error:
-                if not skip_bad:
-                    raise
-                failed[case.name] = str(error)
+        for name, outcome in batch.run_cases(function, tasks, workers):
+            if isinstance(outcome, ConversionError) and skip_bad:
+                failed[name] = str(outcome)
+            elif isinstance(outcome, KitsError):
+                raise outcome
+            else:
+                done.append(outcome)
             bar.update()
-
-        if workers == 1 or len(cases) < 2:
-            for case in cases:
-                settle(case, functools.partial(function, case))
-        else:
-            _run_spawned(function, cases, min(workers, len(cases)), settle)
     return done, failed
-
-
-def _run_spawned(
-    function: Callable[[Case], Result],
-    cases: Sequence[Case],
-    workers: int,
-    settle: Callable[[Case, Callable[[], Result]], None],
-) -> None:
-    """Keep every worker busy with one case and hand none out in advance, so that a dead worker's case is known."""
-    waiting = list(reversed(cases))
-    under_way: dict[Future[Result], Case] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
-        try:
-            while waiting or under_way:
-                while waiting and len(under_way) < workers:
-                    under_way[pool.submit(function, waiting[-1])] = waiting[-1]
-                    waiting.pop()
-                finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in sorted(finished, key=lambda f: under_way[f].name):
-                    settle(under_way[future], future.result)
-                    del under_way[future]
-        except BrokenProcessPool as error:
-            names = ", ".join(sorted(case.name for case in under_way.values()))
-            raise ConversionError(
-                f"A worker died while converting {names}, most likely killed for want of memory. "
-                "Run the same command again with fewer workers, for example -np 1."
-            ) from error
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
 
 
 def _voxels(image: Path) -> int:

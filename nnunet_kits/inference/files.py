@@ -1,18 +1,18 @@
 """Predict files: resumable, one process or several, each case written whole or not at all."""
 
+import functools
 import json
-import multiprocessing
 import re
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nnunet_kits import __version__
+from nnunet_kits.batch import run_cases
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import atomic_path, read_grid
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
@@ -202,44 +202,32 @@ def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int, say: Callable[[
 
 def _run(
     job: Job, loaded: Loaded, cases: Sequence[Case], workers: int
-) -> Iterable[tuple[Case, dict[str, Any] | KitsError]]:
+) -> Iterator[tuple[Case, dict[str, Any] | KitsError]]:
     """Predict the cases, each with what happened or the error that it met."""
-    if workers == 1:
-        for case in cases:
-            yield case, _attempt(case, loaded)
-        return
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start_worker, initargs=(job, workers)
-        ) as pool:
-            yield from zip(cases, pool.map(_attempt, cases), strict=True)
-    except BrokenProcessPool as error:
-        raise InferenceError(
-            "A worker died, most likely killed for want of memory. Run the same command again with -np 1: what is "
-            "written is kept."
-        ) from error
+    by_name = {case.name: case for case in cases}
+    attempt = partial(_attempt, loaded) if workers == 1 else partial(_attempt_in_worker, job, workers)
+    for name, outcome in run_cases(attempt, by_name, workers):
+        yield by_name[name], outcome
 
 
-_loaded: Loaded | None = None
-
-
-def _start_worker(job: Job, workers: int) -> None:
+@functools.cache
+def _load_in_worker(job: Job, workers: int) -> Loaded:
     """Load the models once in each process, and share the processors."""
-    global _loaded
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-    _loaded = load(job)
+    return load(job)
 
 
-def _attempt(case: Case, loaded: Loaded | None = None) -> dict[str, Any] | KitsError:
+def _attempt_in_worker(job: Job, workers: int, case: Case) -> dict[str, Any] | KitsError:
+    return _attempt(_load_in_worker(job, workers), case)
+
+
+def _attempt(loaded: Loaded, case: Case) -> dict[str, Any] | KitsError:
     """One case; a bad one does not stop the others."""
-    models = loaded or _loaded
-    assert models is not None  # loaded here or by _start_worker
-    try:
-        from tqdm import tqdm
+    from tqdm import tqdm
 
+    try:
         with tqdm(desc=case.name, unit="window", disable=None, leave=False) as bar:
-            return predict_case(case, models, bar.update)
+            return predict_case(case, loaded, bar.update)
     except KitsError as error:
         return error
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -1,18 +1,13 @@
 """How many cases fit into memory at once, and running them so that the first error is shown and nothing hangs."""
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnunet_kits.errors import ImageError, PreprocessingError
+from nnunet_kits.batch import run_cases
+from nnunet_kits.errors import ImageError, KitsError, PreprocessingError
 from nnunet_kits.images import read_grid
 from nnunet_kits.machine import available_memory_bytes, cpu_count
 
@@ -74,41 +69,9 @@ def run_tasks(function: Callable[[Any], None], tasks: Mapping[str, Any], workers
         Each case when it is done.
 
     Raises:
-        PreprocessingError: the first case that failed, once those under way are finished; or a worker died.
+        KitsError: the first case that failed, once those under way are finished; or a worker died.
     """
-    if workers == 1:
-        for case, task in tasks.items():
-            function(task)
-            yield case
-        return
-    waiting = list(tasks.items())[::-1]
-    under_way: dict[Future[None], str] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent) as pool:
-        try:
-            while waiting or under_way:
-                while waiting and len(under_way) < workers:  # none is handed out ahead, so a dead worker's is known
-                    case, task = waiting.pop()
-                    under_way[pool.submit(function, task)] = case
-                finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                for future in sorted(finished, key=lambda done: under_way[done]):
-                    future.result()
-                    yield under_way.pop(future)
-        except BrokenProcessPool as error:
-            raise PreprocessingError(
-                f"A worker died while preprocessing {', '.join(sorted(under_way.values()))}, most likely killed for "
-                "want of memory. Run the same command again with fewer workers, for example -np 1."
-            ) from error
-
-
-def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
+    for case, outcome in run_cases(function, tasks, workers):
+        if isinstance(outcome, KitsError):
+            raise outcome
+        yield case
