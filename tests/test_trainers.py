@@ -142,12 +142,20 @@ def test_a_loss_built_by_us_is_weighted_over_scales_as_nnunet_weights_its_own(nn
     assert torch.equal(ours(logits, target), trainer.loss(logits, target))
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, (0, 1, 2)), ([2], (2,)), ([], None)])
-def test_mirroring_is_nnunets_unless_the_plans_say_otherwise(nnunet, given, expected):
-    settings = {} if given is None else {"mirror_axes": given}
+@pytest.mark.parametrize(
+    ("settings", "augmented", "predicted"),
+    [
+        ({}, (0, 1, 2), (0, 1, 2)),
+        ({"mirror_axes": [2]}, (2,), (2,)),
+        ({"mirror_axes": []}, None, None),
+        ({"prediction_mirror_axes": []}, (0, 1, 2), None),
+        ({"mirror_axes": [1, 2], "prediction_mirror_axes": [2]}, (1, 2), (2,)),
+    ],
+)
+def test_mirroring_is_nnunets_unless_the_plans_say_otherwise(nnunet, settings, augmented, predicted):
     trainer = make(given=plans(**{"3d_fullres": configuration(kits_training=settings)}))
-    assert trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[3] == expected
-    assert trainer.inference_allowed_mirroring_axes == expected
+    assert trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()[3] == augmented
+    assert trainer.inference_allowed_mirroring_axes == predicted
 
 
 def test_plans_without_a_topology_are_refused(nnunet):

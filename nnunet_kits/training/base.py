@@ -50,6 +50,7 @@ class KitsTrainer(SafeTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = self.parts.epochs
         self.mirror_axes: list[int] | None = None  # None: nnU-Net's own
+        self.prediction_mirror_axes: list[int] | None = None  # None: those of the augmentation
         self.foreground_shares: dict[str, float] | None = None
         self.class_weights: list[float] | str = "frequencies"
         self.loss_parameters: dict[str, dict[str, float]] = {}
@@ -265,6 +266,8 @@ class KitsTrainer(SafeTrainer):
         rotation, dummy_2d, patch_size, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         if self.mirror_axes is not None:
             axes = self.inference_allowed_mirroring_axes = tuple(self.mirror_axes) or None
+        if self.prediction_mirror_axes is not None:
+            self.inference_allowed_mirroring_axes = tuple(self.prediction_mirror_axes) or None
         return rotation, dummy_2d, patch_size, axes
 
     def get_dataloaders(self) -> tuple[Any, Any]:

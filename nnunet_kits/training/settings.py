@@ -47,6 +47,7 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "oversample_foreground_percent": (_is_share, "a positive float: it is a share of the batch, from 0 to 1"),
     "save_every": COUNT,
     "mirror_axes": (_is_axes, "a list of 0, 1, 2"),
+    "prediction_mirror_axes": (_is_axes, "a list of 0, 1, 2"),
     "foreground_shares": (_is_shares, "an object of names of labels or regions with a positive share each"),
     "class_weights": (_is_weights, "a list of positive numbers, or 'frequencies'"),
     "loss_parameters": (_is_parameters, "an object of names of losses, each with an object of numbers"),
@@ -56,7 +57,8 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """Name of a setting, which is the attribute of our trainer that it sets -> (what holds for its value, in words).
 
-``mirror_axes`` are the axes (0 to 2 for z, y, x) mirrored in augmentation and at prediction; ``[]`` for none.
+``mirror_axes`` are the axes (0 to 2 for z, y, x) mirrored in augmentation and, without ``prediction_mirror_axes``, at
+prediction; ``[]`` for none.
 """
 
 
