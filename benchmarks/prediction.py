@@ -2,8 +2,9 @@
 
     python benchmarks/prediction.py WORK --train REDUCED_TREE --full FULL_TREE [--cases case_00003 ...]
 
-REDUCED_TREE and FULL_TREE are KiTS23 folders; a small cascade is trained on the first (once: WORK keeps it). Cases of
-the second are predicted in turn by ``nnUNetv2_predict`` (low resolution, then cascade) and by ``nnunet_kits predict``.
+REDUCED_TREE and FULL_TREE are KiTS23 folders; a small cascade is trained on the first (once: WORK keeps it; three cases
+of few voxels are enough, since the low-resolution stage predicts all of them for the next). Cases of the second are
+predicted in turn by ``nnUNetv2_predict`` (low resolution, then cascade) and by ``nnunet_kits predict``.
 """
 
 import argparse
@@ -217,7 +218,7 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=0.5)
     parser.add_argument("--patch", type=int, default=64)
     parser.add_argument("--features", type=int, default=4)
-    parser.add_argument("--iterations", type=int, nargs=2, default=[100, 60], help="an epoch, of 4; coarse and fine")
+    parser.add_argument("--iterations", type=int, nargs=2, default=[100, 100], help="an epoch, of 4; coarse and fine")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     work = options.work.resolve()
