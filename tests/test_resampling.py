@@ -9,9 +9,8 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from nnunet_kits.errors import ResamplingError
-from nnunet_kits.resampling import cells, logits, volumes
+from nnunet_kits.resampling import volumes
 from nnunet_kits.resampling.labels import resample_labels
-from nnunet_kits.resampling.logits import classify, resample_logits_argmax
 from nnunet_kits.resampling.operators import axis_operator
 from nnunet_kits.resampling.scheme import Scheme, scheme_of, separate_axis
 from nnunet_kits.resampling.volumes import resample_volume
@@ -154,58 +153,6 @@ def test_a_label_map_of_the_same_shape_is_copied():
 def test_label_maps_have_no_equal_for_higher_orders(scheme):
     with pytest.raises(ResamplingError, match="only order 0 or 1, and 0 along a separate axis, have an exact"):
         resample_labels(np.zeros((3, 3, 3)), (5, 5, 5), scheme)
-
-
-@given(resized(), st.sampled_from([0, 1, 1, 3]), axes, st.integers(1, 4), st.booleans(), st.sampled_from([0, 0.2, 1]))
-@EXAMPLES
-def test_logits_become_nnunets_label_map(pair, order, axis, channels, by_region, share):
-    old, new = pair
-    random = np.random.default_rng(sum(old) + 100 * sum(new))
-    array = ndimage.gaussian_filter(random.standard_normal((channels, *old)), (0, 1, 1, 1)).astype(np.float32)
-    scheme = Scheme(order, axis)
-    resampled = reference(array, new, scheme, False)
-    written = [3, 1, 2, 4][:channels]
-    expected = resampled.argmax(0)
-    lead = np.diff(np.sort(resampled, axis=0)[-2:], axis=0)[0] if channels > 1 else np.ones(new)
-    if by_region:
-        lead = np.abs(resampled).min(axis=0)
-        expected = np.zeros(new, int)
-        for label, region in zip(written, resampled, strict=True):
-            expected[region > 0] = label
-    box = [tuple(sorted(random.choice(size + 1, 2, replace=False).tolist())) for size in new]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logits, "MIXED_SHARE", share)
-        patch.setattr(cells, "CHUNK", 100)
-        regions = {"regions_class_order": written} if by_region else {}
-        found = resample_logits_argmax(array, new, scheme, **regions)
-        part = resample_logits_argmax(array, new, scheme, **regions, box=box)
-    assert found.dtype == np.uint8
-    assert np.array_equal(np.where(lead < 1e-5, expected, found), expected)  # where two are equal either may lead
-    assert np.array_equal(part, found[tuple(slice(*rows) for rows in box)])
-
-
-def test_half_precision_logits_and_labels_above_255_are_taken():
-    array = np.random.default_rng(0).standard_normal((2, 4, 4, 4)).astype(np.float16)
-    found = resample_logits_argmax(array, (4, 4, 4), Scheme(1), regions_class_order=[300, 7])
-    assert found.dtype == np.uint16
-    assert np.array_equal(found, np.where(array[1] > 0, 7, np.where(array[0] > 0, 300, 0)))
-
-
-def test_equal_logits_give_the_first_class_and_a_region_needs_a_positive_one():
-    equal = np.zeros((3, 2, 2, 2), np.float32)
-    assert not classify(equal, by_region=False).any()
-    assert not classify(equal, by_region=True).any()
-
-
-@pytest.mark.parametrize(("shape", "order"), [((2, 3, 3), None), ((2, 3, 3, 3), [1]), ((2, 3, 3, 3), [1, 2, 3])])
-def test_logits_of_other_dimensions_or_without_a_label_each_are_refused(shape, order):
-    with pytest.raises(ResamplingError, match=r"there must be \(c, z, y, x\) logits and one label for each"):
-        resample_logits_argmax(np.zeros(shape, np.float32), (4, 4, 4), Scheme(1), regions_class_order=order)
-
-
-def test_logits_without_a_channel_are_refused():
-    with pytest.raises(ResamplingError, match="no channel"):
-        classify([], by_region=False)
 
 
 edges = st.sampled_from([0.5, 0.7, 1.0, 1.0, 3.0, 3.1, 5.0])

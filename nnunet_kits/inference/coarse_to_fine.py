@@ -17,10 +17,11 @@ from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box
+from nnunet_kits.inference.export import labels_of, segment
 from nnunet_kits.inference.grids import ModelGrid, grow_to_patch, model_grid, nonzero_box
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.roi import RoiSettings, find_boxes, grow_where_touched
-from nnunet_kits.inference.stage import Answer, image_block, label_block, labels_of, run_network, segment
+from nnunet_kits.inference.stage import Answer, image_block, label_block, run_network
 from nnunet_kits.inference.windows import count_windows
 
 AIR_HU = -500.0

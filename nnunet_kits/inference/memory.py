@@ -32,24 +32,27 @@ def bytes_needed(
     voxels = float(np.prod(shape, dtype=float))
     scan = voxels * ((2 if stored_bytes <= 2 else 2 + 4) + 1)  # int16, then float32 where that is not exact; labels
     weights = sum(_weights_bytes(model) for model, _ in stages)
-    return int(BASE_BYTES + scan + weights + max(_stage_bytes(*stage, voxels, spacing_mm) for stage in stages))
+    return int(BASE_BYTES + scan + weights + max(_stage_bytes(*stage, shape, spacing_mm) for stage in stages))
 
 
 def _weights_bytes(model: Model) -> int:
     return sum(p.numel() * p.element_size() for p in model.network.parameters()) * (1 + len(model.weights))
 
 
-def _stage_bytes(model: Model, share: float, voxels: float, spacing_mm: Sequence[float]) -> float:
-    """The normalised part of the scan, its grid, the logits with their weights, one batch of windows."""
+def _stage_bytes(model: Model, share: float, shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
+    """The normalised part of the scan, its grid, the logits, the sums of a layer of windows, one batch of windows."""
+    axes = [int(axis) for axis in model.plans.transpose_forward]
     edges = [float(edge) for edge in model.configuration.spacing]
-    scan_edges = [float(spacing_mm[int(axis)]) for axis in model.plans.transpose_forward]
-    edges = [*scan_edges[: 3 - len(edges)], *edges]
-    grid = voxels * share * float(np.prod(scan_edges)) / float(np.prod(edges))
+    edges = [*[float(spacing_mm[axis]) for axis in axes][: 3 - len(edges)], *edges]
+    extent = [shape[axis] * share ** (1 / 3) for axis in axes]
+    grid = [size * spacing_mm[axis] / edge for size, axis, edge in zip(extent, axes, edges, strict=True)]
     channels = 1 + (len(model.labels.foreground_labels) if model.is_cascaded else 0)
     features = int(model.configuration.network_arch_init_kwargs.get("features_per_stage", [32])[0])
     batch = max(1 << 20, int(np.prod(model.patch_size)))
     folds = 2 if len(model.weights) > 1 else 1
-    return 4 * (voxels * share + grid * (channels + folds * model.heads + 1) + batch * features * ACTIVATIONS)
+    layer = (model.heads + 1) * model.patch_size[0] * grid[1] * grid[2]
+    single = float(np.prod(extent)) + float(np.prod(grid)) * channels + layer + batch * features * ACTIVATIONS
+    return float(4 * single + 2 * float(np.prod(grid)) * model.heads * folds)
 
 
 def workers_that_fit(needed: int, wanted: int, cases: int, largest: str) -> int:

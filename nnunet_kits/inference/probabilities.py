@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from nnunet_kits.geometry import Box
 from nnunet_kits.images import atomic_path
 from nnunet_kits.inference.coarse_to_fine import Prediction
+from nnunet_kits.inference.export import mean_probabilities, slabs
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.stage import Answer, mean_probabilities, slabs
+from nnunet_kits.inference.stage import Answer
 
 
 def write_probabilities(path: Path, prediction: Prediction, model: Model, properties: dict[str, Any]) -> None:

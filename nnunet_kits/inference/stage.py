@@ -1,6 +1,6 @@
-"""One model on one box of a scan: preprocess it, run the network, bring the answer back to the scan's voxels."""
+"""One model on one box of a scan: preprocess it and run the network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,6 @@ from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.resample import box_resampling
 from nnunet_kits.inference.windows import Tiling, sliding_window
 from nnunet_kits.resampling.scheme import Scheme, scheme_of
-
-SLAB_VOXELS = 8 << 20
-"""The answer is brought back in slabs of so many voxels."""
 
 SURE = 30.0
 """Logit of the background where no window was run; representable in half precision."""
@@ -190,72 +187,3 @@ def run_network(
             background = head == 0 and not model.labels.has_regions
             total[head].masked_fill_(nowhere, SURE if background else -SURE)
     return total
-
-
-@torch.inference_mode()
-def labels_of(answers: Sequence[Answer], box: Box) -> NDArray[np.uint8]:
-    """The label map that some answers give in a box of the scan: of one, or of the mean of their probabilities.
-
-    Args:
-        answers: of models with the same labels.
-        box: of the scan, in its own axis order; every answer's grid box must reach around it.
-
-    Returns:
-        (z, y, x) over the box, in the scan's axis order.
-    """
-    labels = np.empty([stop - start for start, stop in box], np.uint8)
-    for start, stop in slabs(box):
-        if len(answers) == 1:
-            found = segment(answers[0].model, scan_logits(answers[0], ((start, stop), box[1], box[2])))
-        else:
-            found = segment(answers[0].model, mean_probabilities(answers, ((start, stop), box[1], box[2])), 0.5)
-        labels[start - box[0][0] : stop - box[0][0]] = found.cpu().numpy()
-    return labels
-
-
-def slabs(box: Box) -> list[tuple[int, int]]:
-    """A box cut along its first axis into pieces of about :data:`SLAB_VOXELS`."""
-    plane = max(1, (box[1][1] - box[1][0]) * (box[2][1] - box[2][0]))
-    thick = max(1, SLAB_VOXELS // plane)
-    return [(start, min(box[0][1], start + thick)) for start in range(box[0][0], box[0][1], thick)]
-
-
-def scan_logits(answer: Answer, box: Box) -> Tensor:
-    """Logits in a box of the scan: (heads, z, y, x), float32, in the scan's axis order."""
-    grid = answer.grid
-    extent = [stop - start for start, stop in grid.cropped]
-    turned = grid.turn(box)
-    inside = [(start - at, stop - at) for (start, stop), (at, _) in zip(turned, grid.cropped, strict=True)]
-    wanted = box_resampling(
-        grid.shape, extent, scheme(answer.model, grid, "probabilities"), (inside[0], inside[1], inside[2])
-    )
-    part = answer.logits
-    for axis, ((start, stop), (origin, _)) in enumerate(zip(wanted.needed, answer.box, strict=True)):
-        part = part.narrow(axis + 1, start - origin, stop - start)
-    back = [grid.axes.index(axis) + 1 for axis in range(3)]
-    return wanted(part.float()).permute(0, *back)
-
-
-def mean_probabilities(answers: Sequence[Answer], box: Box) -> Tensor:
-    """Mean probabilities of several models in a box of the scan: (heads, z, y, x)."""
-    total = sum(probabilities(answer.model, scan_logits(answer, box)).cpu() for answer in answers)
-    return torch.as_tensor(total) / len(answers)
-
-
-def probabilities(model: Model, logits: Tensor) -> Tensor:
-    """Softmax over classes, or a sigmoid for each region."""
-    return torch.sigmoid(logits) if model.labels.has_regions else torch.softmax(logits, 0)
-
-
-def segment(model: Model, scores: Tensor, threshold: float = 0.0) -> Tensor:
-    """Labels from logits (threshold 0) or probabilities (threshold 0.5): (heads, z, y, x) -> (z, y, x), uint8.
-
-    The class with the highest score; for regions, each label in the order of ``regions_class_order``, later over
-    earlier, where its region passes the threshold.
-    """
-    if not model.labels.has_regions:
-        return scores.argmax(0).to(torch.uint8)
-    labels = torch.zeros(scores.shape[1:], dtype=torch.uint8, device=scores.device)
-    for score, label in zip(scores, model.labels.regions_class_order, strict=True):
-        labels[score > threshold] = int(label)
-    return labels

@@ -1,8 +1,8 @@
 """The sliding window: a network over a block, overlapping windows weighted by a Gaussian.
 
-Same windows, weights and averages as nnU-Net's predictor. Differences: windows go through the network in batches, sums
-are kept in single precision on a CPU (half precision is emulated there, and slow), and windows that the caller knows to
-be empty are left out.
+Same windows, weights and averages as nnU-Net's predictor. Differences: windows go through the network in batches; sums
+are kept in single precision, and only of the slices that windows still to come can reach, while finished slices are
+kept in half precision as nnU-Net keeps all; and windows that the caller knows to be empty are left out.
 
 Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), online methods, "Inference".
 """
@@ -84,27 +84,67 @@ def sliding_window(
         progress: told how many windows were done or left out.
 
     Returns:
-        (heads, z, y, x) on ``device``, or on the CPU where that has no room; NaN where no window was wanted.
+        (heads, z, y, x), half precision, on ``device``, or on the CPU where that has no room; NaN where no window was
+        wanted.
     """
     padded, inner = pad_nd_image(block, tiling.patch_size, "constant", {"value": 0}, True, None)
-    flat = tiling.patch_size[0] == 1
     weight = _weight(tiling.patch_size, device)
-    starts = tiling.starts(padded.shape[1:])
-    sums, weights = _room(heads, padded.shape[1:], device)
+    result = _room((heads, *padded.shape[1:]), device)
+    sums = _RollingSums(result, heads, tiling.patch_size[0], device)
     per_batch = max(1, BATCH_VOXELS // (int(np.prod(tiling.patch_size)) * (1 if device.type == "cpu" else 4)))
-    for first in range(0, len(starts), per_batch):
-        group = starts[first : first + per_batch]
-        places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
-        places = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
-        if places:
-            windows = torch.stack([padded[(slice(None), *at)] for at in places]).to(device)
-            logits = _mirrored(network, windows, tiling, flat)
-            for at, found in zip(places, logits, strict=True):
-                sums[(slice(None), *at)] += (found * weight).to(sums)
-                weights[at] += weight.to(weights)
-        progress(len(group))
-    sums /= weights
-    return sums[(slice(None), *inner[1:])]
+    for z, layer in itertools.groupby(tiling.starts(padded.shape[1:]), key=lambda start: start[0]):
+        sums.advance(z)
+        starts = list(layer)
+        for group in np.array_split(np.array(starts), -(-len(starts) // per_batch)):
+            places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
+            places = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
+            if places:
+                windows = torch.stack([padded[(slice(None), *at)] for at in places]).to(device)
+                logits = _mirrored(network, windows, tiling)
+                for (_, rows, columns), found in zip(places, logits, strict=True):
+                    sums.add(found, weight, rows, columns)
+            progress(len(group))
+    sums.finish()
+    return result[(slice(None), *inner[1:])]
+
+
+class _RollingSums:
+    """Weighted sums of the slices that windows still reach; finished ones are averaged into the result.
+
+    Args:
+        result: (heads, z, y, x), to be filled.
+        heads: outputs of the network.
+        depth: slices of a window.
+        device: where the network is.
+    """
+
+    def __init__(self, result: Tensor, heads: int, depth: int, device: torch.device) -> None:
+        self.result, self.first = result, 0
+        self.sums = torch.zeros((heads, depth, *result.shape[2:]), device=device)
+        self.weights = torch.zeros((depth, *result.shape[2:]), device=device)
+
+    def add(self, logits: Tensor, weight: Tensor, rows: slice, columns: slice) -> None:
+        """Add a window (heads, depth, y, x) whose first slice is the one last advanced to."""
+        self.sums[:, :, rows, columns] += logits * weight
+        self.weights[:, rows, columns] += weight
+
+    def advance(self, z: int) -> None:
+        """Average the slices before ``z``, which no window reaches any more, and make room for as many new ones."""
+        done = z - self.first
+        self._average(done)
+        for array in (self.sums.transpose(0, 1), self.weights):
+            for index in range(len(array) - done):  # one by one, since the two ranges overlap
+                array[index] = array[index + done]
+            array[len(array) - done :] = 0
+        self.first = z
+
+    def finish(self) -> None:
+        """Average what is left."""
+        self._average(len(self.weights))
+
+    def _average(self, count: int) -> None:
+        for index in range(count):
+            self.result[:, self.first + index] = self.sums[:, index] / self.weights[index]
 
 
 def _weight(patch_size: tuple[int, int, int], device: torch.device) -> Tensor:
@@ -114,19 +154,19 @@ def _weight(patch_size: tuple[int, int, int], device: torch.device) -> Tensor:
     return found.float().reshape(patch_size)
 
 
-def _room(heads: int, shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Zeros for the sums and their weights; on the CPU where the device has no room."""
-    dtype = torch.half if device.type == "cuda" else torch.float32
+def _room(shape: Sequence[int], device: torch.device) -> Tensor:
+    """Where the result is kept: on the CPU if the device has no room."""
     try:
-        return torch.zeros((heads, *shape), dtype=dtype, device=device), torch.zeros(*shape, dtype=dtype, device=device)
+        return torch.empty(tuple(shape), dtype=torch.half, device=device)
     except torch.OutOfMemoryError:
-        return torch.zeros((heads, *shape)), torch.zeros(*shape)
+        return torch.empty(tuple(shape), dtype=torch.half)
 
 
-def _mirrored(network: nn.Module, windows: Tensor, tiling: Tiling, flat: bool) -> Tensor:
+def _mirrored(network: nn.Module, windows: Tensor, tiling: Tiling) -> Tensor:
     """Mean of the network's answers to every flip of some windows (b, c, z, y, x)."""
     total: Tensor | None = None
     flips = tiling.flips()
+    flat = tiling.patch_size[0] == 1
     with torch.autocast(windows.device.type, enabled=windows.device.type == "cuda"):
         for axes in flips:
             dims = [axis + 2 for axis in axes]
