@@ -92,7 +92,7 @@ def train(work: Path, tree: Path, options: argparse.Namespace) -> None:
     plans = json.loads(file.read_text())
     for name, configuration in plans["configurations"].items():
         if "architecture" in configuration:
-            shrink(configuration, options.patch, options.features, options.iterations[name == "3d_fullres"])
+            shrink(configuration, options, fine=name == "3d_fullres")
     file.write_text(json.dumps(plans, indent=2))
     configurations = ["3d_lowres", "3d_fullres"]
     run([str(BIN / "nnunet_kits"), "preprocess", "-d", "220", "-p", PLANS, "-c", *configurations, "-np", "1"], log)
@@ -116,20 +116,21 @@ def train_only(command: list[str], log: Path) -> None:
         sys.exit(f"{' '.join(command)} failed; see {log}")
 
 
-def shrink(configuration: dict, patch: int, features: int, iterations: int) -> None:
-    """Make a configuration trainable in minutes on a CPU: three stages, few features, a small patch."""
+def shrink(configuration: dict, options: argparse.Namespace, fine: bool) -> None:
+    """Make a configuration trainable in minutes on a CPU: few features, a small patch; the coarse one sees far."""
     arguments = configuration["architecture"]["arch_kwargs"]
+    stages = options.stages[fine]
     for key in ("kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"):
         if key in arguments:
-            arguments[key] = arguments[key][:3]
-    for key in ("n_conv_per_stage_decoder",):
-        arguments[key] = arguments[key][:2]
-    arguments.update(n_stages=3, features_per_stage=[features, 2 * features, 4 * features])
-    configuration.update(patch_size=[patch] * 3, batch_size=2)
+            arguments[key] = arguments[key][:stages]
+    arguments["n_conv_per_stage_decoder"] = arguments["n_conv_per_stage_decoder"][: stages - 1]
+    features = [min(64, options.features[fine] << stage) for stage in range(stages)]
+    arguments.update(n_stages=stages, features_per_stage=features)
+    configuration.update(patch_size=[options.patch] * 3, batch_size=2)
     configuration["kits_training"] = {
-        "num_iterations_per_epoch": iterations,
+        "num_iterations_per_epoch": options.iterations[fine],
         "num_val_iterations_per_epoch": 1,
-        "initial_lr": 0.003,
+        "initial_lr": options.rates[fine],
         "mirror_axes": [],
     }
 
@@ -217,8 +218,10 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["case_00003", "case_00418", "case_00000"])
     parser.add_argument("--step", type=float, default=0.5)
     parser.add_argument("--patch", type=int, default=64)
-    parser.add_argument("--features", type=int, default=4)
-    parser.add_argument("--iterations", type=int, nargs=2, default=[100, 100], help="an epoch, of 4; coarse and fine")
+    parser.add_argument("--stages", type=int, nargs=2, default=[5, 3], help="of the coarse and the fine network")
+    parser.add_argument("--features", type=int, nargs=2, default=[8, 4], help="of the first stage; coarse and fine")
+    parser.add_argument("--iterations", type=int, nargs=2, default=[150, 100], help="an epoch, of 4; coarse and fine")
+    parser.add_argument("--rates", type=float, nargs=2, default=[0.003, 0.006], help="learning rates; coarse and fine")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     work = options.work.resolve()
@@ -228,13 +231,11 @@ def main() -> None:
     os.environ.update(nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_compile="F", nnUNet_n_proc_DA="1")
     train(work, options.train.resolve(), options)
     os.environ["nnUNet_def_n_proc"] = str(os.cpu_count())
-    print(
-        f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}; ",
-        end="",
+    machine = (
+        f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}"
     )
-    print(
-        f"step {options.step}, patch {options.patch}^3, {options.features} features, no mirroring, {options.device}\n"
-    )
+    networks = f"{options.features[0]} and {options.features[1]} features, patch {options.patch}^3"
+    print(f"{machine}, {datetime.date.today()}; step {options.step}, {networks}, no mirroring, {options.device}\n")
     print("| case | wall s | CPU s | peak MB |\n|---|---|---|---|", flush=True)
     rows = []
     for number, name in enumerate(options.cases):

@@ -1,5 +1,6 @@
 """Where the fine network must look: boxes around what the coarse one found."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def find_boxes(
 
 
 def _merge(boxes: list[Box], cost: Callable[[Box], float]) -> list[Box]:
-    """Join the two boxes whose union saves most, until none saves anything."""
+    """Join the two boxes whose union saves most, until none saves anything; all, where that is no dearer."""
     boxes = list(boxes)
     prices = [cost(box) for box in boxes]
     while len(boxes) > 1:
@@ -73,7 +74,8 @@ def _merge(boxes: list[Box], cost: Callable[[Box], float]) -> list[Box]:
         joined = union(boxes[i], boxes[j])
         boxes = [box for k, box in enumerate(boxes) if k not in (i, j)] + [joined]
         prices = [cost(box) for box in boxes]
-    return boxes
+    everything = functools.reduce(union, boxes)
+    return [everything] if cost(everything) <= sum(prices) else boxes
 
 
 def union(a: Box, b: Box) -> Box:
