@@ -228,7 +228,7 @@ def main() -> None:
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (work / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(work / name)
-    os.environ.update(nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_compile="F", nnUNet_n_proc_DA="1")
+    os.environ.update(nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_compile="F", nnUNet_n_proc_DA="0")
     train(work, options.train.resolve(), options)
     os.environ["nnUNet_def_n_proc"] = str(os.cpu_count())
     machine = (

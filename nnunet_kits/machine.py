@@ -1,7 +1,20 @@
-"""What this machine has free: processors and memory, under a container's limits too."""
+"""What this machine has free, under a container's limits too, and how this process holds its memory."""
 
+import ctypes
 import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
+"""Settings of glibc's mallopt, from its malloc.h."""
+
+MMAP_MAX = 65536
+"""Blocks that glibc asks of the system by themselves, at most, if nobody says otherwise."""
+
+LARGEST_MMAP_THRESHOLD = 32 << 20
+"""Up to this size glibc comes to hold blocks itself; larger ones always go back to the system at once."""
 
 
 def cpu_count() -> int:
@@ -26,3 +39,28 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
     except OSError:
         pass
     return max(0, min(found)) if found else None
+
+
+@contextmanager
+def keep_freed_memory() -> Iterator[None]:
+    """Keep freed memory in this process for a while, instead of handing it back and fetching it again.
+
+    A network on a CPU allocates and frees the same large blocks in every layer. glibc hands each back to the system,
+    which must then find and clear every page anew: a fifth to a third of the time of a forward pass. Afterwards all
+    that is free is handed back. Does nothing where the C library is not glibc.
+    """
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if library is None:
+        yield
+        return
+    library.mallopt(M_MMAP_MAX, 0)
+    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    library.mallopt(M_TOP_PAD, 64 << 20)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_MAX, MMAP_MAX)
+        library.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        library.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_MMAP_THRESHOLD)
+        library.mallopt(M_TOP_PAD, 128 << 10)
+        library.malloc_trim(0)

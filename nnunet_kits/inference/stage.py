@@ -1,6 +1,7 @@
 """One model on one box of a scan: preprocess it and run the network."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from nnunet_kits.inference.grids import ModelGrid
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.resample import box_resampling
 from nnunet_kits.inference.windows import Tiling, sliding_window
+from nnunet_kits.machine import keep_freed_memory
 from nnunet_kits.resampling.scheme import Scheme, scheme_of
 
 SURE = 30.0
@@ -175,9 +177,10 @@ def run_network(
         progress: told how many windows were done.
     """
     total: Tensor | None = None
-    for network in model.folds():
-        found = sliding_window(network, block, tiling, model.heads, model.device, wanted, progress)
-        total = found if total is None else total.add_(found)
+    with keep_freed_memory() if model.device.type == "cpu" else nullcontext():
+        for network in model.folds():
+            found = sliding_window(network, block, tiling, model.heads, model.device, wanted, progress)
+            total = found if total is None else total.add_(found)
     assert total is not None  # a model has at least one fold
     if len(model.weights) > 1:
         total /= len(model.weights)
