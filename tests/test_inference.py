@@ -126,7 +126,7 @@ def test_kidneys_in_unusual_places_are_found_whole(centres):
     assert np.array_equal(found.labels, stock_labels(fine, image, SPACING))
 
 
-def test_a_box_that_cuts_the_fine_result_grows_until_it_does_not():
+def test_where_a_box_cuts_the_fine_result_boxes_beside_it_follow_until_none_does():
     plans = plans_with()
     network = ByIntensity()
     coarse, fine = model(Timid(), plans, "3d_lowres"), model(network, plans, "3d_fullres")

@@ -5,9 +5,9 @@ every voxel that it labels is resampled as nnU-Net would; only what lies outside
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from nnunet_kits.geometry import Box
 from nnunet_kits.inference.export import labels_of, segment
 from nnunet_kits.inference.grids import ModelGrid, grow_to_patch, model_grid, nonzero_box
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.roi import RoiSettings, find_boxes, grow_where_touched
+from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
 from nnunet_kits.inference.stage import Answer, image_block, label_block, run_network
 from nnunet_kits.inference.windows import count_windows
 
@@ -124,12 +124,19 @@ def predict_array(
         boxes, notes, coarse_answer = scan.locate(coarse, fine[0])
     labels = np.zeros(image.shape, np.uint8)
     found, kept = [], []
-    for box in boxes:
-        box, answers, part = scan.look_closely(fine, box, coarse_answer, notes)
+    queue = deque((box, 0) for box in boxes)
+    while queue:
+        asked, turn = queue.popleft()
+        box, answers, part = scan.look_closely(fine, asked, coarse_answer)
         target = labels[tuple(slice(start, stop) for start, stop in box)]
         np.copyto(target, part, where=part > 0)
         found.append(box)
         kept.append(answers)
+        beyond = scan.beyond(fine[0], part > 0, box, [*found, *(scan.reach(fine, other) for other, _ in queue)])
+        if turn < settings.roi.growths:
+            queue.extend((other, turn + 1) for other in beyond)
+        elif beyond:
+            notes.append(f"a result touches the side of its box {box}, the last of {turn} beside each other")
     return Prediction(labels, found, kept, clock.seconds, notes)
 
 
@@ -195,14 +202,12 @@ class _Scan:
         if self.settings.whole_volume:
             return [self.nonzero], [], answer
         mask = self.clock("locate", lambda: (segment(coarse, logits) > 0).cpu().numpy())
-        fine_grid = self.grid(fine)
 
         def to_scan(model_box: Box) -> Box:
             return grid.turn_back(grid.scan_box_of(model_box))
 
         def cost(model_box: Box) -> float:
-            shape = self._fine_box(fine, fine_grid, to_scan(model_box))
-            return count_windows(fine.tiling(self.settings.step, False), [stop - start for start, stop in shape])
+            return self._windows(fine, to_scan(model_box))
 
         boxes = self.clock("locate", lambda: find_boxes(mask, _edges_mm(grid), self.settings.roi, cost))
         if boxes:
@@ -216,33 +221,38 @@ class _Scan:
         return grow_to_patch(grid.to_model(grid.turn(box)), model.patch_size, grid.shape)
 
     def look_closely(
-        self, fine: Sequence[Model], box: Box, coarse: Answer | None, notes: list[str]
+        self, fine: Sequence[Model], box: Box, coarse: Answer | None
     ) -> tuple[Box, list[Answer], NDArray[np.uint8]]:
-        """Run the fine models on a box; again on a larger one where the result touches a side of it.
+        """Run the fine models on a box.
 
         Returns:
-            The box of the scan that was labelled, the models' answers and the labels.
+            The box of the scan that was labelled (at least a window), the models' answers and the labels.
         """
-        roi = self.settings.roi
-        for growth in range(roi.growths + 1):
-            answers = [self._answer(model, box, coarse) for model in fine]
-            reached = _common([_reach(answer) for answer in answers])
-            labels: NDArray[np.uint8] = self.clock("fine export", partial(labels_of, answers, reached))
-            grown = grow_where_touched(labels > 0, reached, self.image.shape, self.spacing_mm, roi.margin_mm)
-            inside = self._within_nonzero(grown)
-            if inside == reached or growth == roi.growths:
-                if inside != reached:
-                    notes.append(f"a result touches the side of its box {box} even after it grew {growth} times")
-                break
-            box = inside
+        answers = [self._answer(model, box, coarse) for model in fine]
+        reached = self.reach(fine, box)
+        labels: NDArray[np.uint8] = self.clock("fine export", lambda: labels_of(answers, reached))
         return reached, answers, labels
 
-    def _within_nonzero(self, box: Box) -> Box:
-        z, y, x = (
-            (max(start, lower), min(stop, upper))
-            for (start, stop), (lower, upper) in zip(box, self.nonzero, strict=True)
-        )
-        return z, y, x
+    def reach(self, fine: Sequence[Model], box: Box) -> Box:
+        """What the fine models can label when they look at a box."""
+        grids = [self.grid(model) for model in fine]
+        boxes = [self._fine_box(model, grid, box) for model, grid in zip(fine, grids, strict=True)]
+        return _common([grid.turn_back(grid.to_scan(found)) for grid, found in zip(grids, boxes, strict=True)])
+
+    def beyond(self, fine: Model, mask: NDArray[np.bool_], box: Box, looked_at: Sequence[Box]) -> list[Box]:
+        """Boxes to look at besides, where the fine result goes on beyond its own."""
+
+        def find() -> list[Box]:
+            boxes = boxes_beyond(mask, box, self.nonzero, self.spacing_mm, self.settings.roi, looked_at)
+            return merge(boxes, lambda other: self._windows(fine, other)) if boxes else []
+
+        found: list[Box] = self.clock("locate", find)
+        return found
+
+    def _windows(self, fine: Model, box: Box) -> int:
+        """How often the fine network would run over a box of the scan."""
+        shape = self._fine_box(fine, self.grid(fine), box)
+        return count_windows(fine.tiling(self.settings.step, False), [stop - start for start, stop in shape])
 
     def _answer(self, model: Model, box: Box, coarse: Answer | None) -> Answer:
         """The logits of one fine model over a box of the scan."""
@@ -260,11 +270,6 @@ class _Scan:
         tiling = model.tiling(self.settings.step, self.settings.mirror)
         logits = self.clock("fine network", lambda: run_network(model, block, tiling, None, self.progress))
         return Answer(model, grid, model_box, logits)
-
-
-def _reach(answer: Answer) -> Box:
-    """The scan's voxels, in its own axis order, that an answer can label."""
-    return answer.grid.turn_back(answer.grid.to_scan(answer.box))
 
 
 def _common(boxes: Sequence[Box]) -> Box:

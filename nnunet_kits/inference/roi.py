@@ -1,7 +1,7 @@
-"""Where the fine network must look: boxes around what the coarse one found."""
+"""Where the fine network must look: boxes around what the coarse one found, and beside them where a result goes on."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,9 @@ class RoiSettings:
 
     Attributes:
         margin_mm: added on every side.
-        smallest_ml: what the coarse network found in pieces smaller than this is taken for noise, unless all are.
-        growths: how often a box may grow where the fine result touches its side.
+        smallest_ml: what a network found in pieces smaller than this is taken for noise: the coarse one's get no box
+            unless all are so small, and the fine one's may be cut by the side of a box.
+        growths: how many times in turn a box may get another one beside it where the fine result goes on.
     """
 
     margin_mm: float = 25.0
@@ -55,10 +56,10 @@ def find_boxes(
     for index in kept:
         inside = [(s.start + lower, s.stop + lower) for s, (lower, _) in zip(places[index], whole, strict=True)]
         boxes.append(grow_box((inside[0], inside[1], inside[2]), settings.margin_mm, spacing_zyx_mm, mask.shape))
-    return _merge(boxes, cost)
+    return merge(boxes, cost)
 
 
-def _merge(boxes: list[Box], cost: Callable[[Box], float]) -> list[Box]:
+def merge(boxes: list[Box], cost: Callable[[Box], float]) -> list[Box]:
     """Join the two boxes whose union saves most, until none saves anything; all, where that is no dearer."""
     boxes = list(boxes)
     prices = [cost(box) for box in boxes]
@@ -84,27 +85,73 @@ def union(a: Box, b: Box) -> Box:
     return z, y, x
 
 
-def grow_where_touched(
-    mask: NDArray[np.bool_], box: Box, shape: tuple[int, ...], spacing_zyx_mm: tuple[float, float, float], by_mm: float
-) -> Box:
-    """Move outwards every side of a box that a result touches and that is not the volume's own border.
+def boxes_beyond(
+    mask: NDArray[np.bool_],
+    box: Box,
+    volume: Box,
+    spacing_zyx_mm: tuple[float, float, float],
+    settings: RoiSettings,
+    looked_at: Sequence[Box],
+) -> list[Box]:
+    """Boxes around the places where a result touches a side of its box and goes on where nobody has looked.
 
     Args:
         mask: (z, y, x) within ``box``: the fine result's foreground.
-        box: half-open, in voxels of the volume.
-        shape: of the volume.
-        spacing_zyx_mm: of the volume.
-        by_mm: how far.
+        box: half-open, in voxels of the scan.
+        volume: what there is to look at.
+        spacing_zyx_mm: of the scan.
+        settings: the margin around each place; pieces below ``smallest_ml`` are noise.
+        looked_at: boxes that were or will be looked at.
 
     Returns:
-        The same box where nothing touches a side, else a larger one.
+        Boxes of the scan, within ``volume``; none where nothing was cut.
     """
-    grown = []
-    for axis, ((start, stop), spacing, size) in enumerate(zip(box, spacing_zyx_mm, shape, strict=True)):
-        by = max(1, round(by_mm / spacing))
-        if start > 0 and mask.take(0, axis).any():
-            start = max(0, start - by)
-        if stop < size and mask.take(-1, axis).any():
-            stop = min(size, stop + by)
-        grown.append((start, stop))
-    return grown[0], grown[1], grown[2]
+    sides = []
+    for axis in range(3):
+        for side, outside in ((0, box[axis][0] - 1), (-1, box[axis][1])):
+            if volume[axis][0] <= outside < volume[axis][1]:
+                contact = _uncovered(np.take(mask, side, axis), box, axis, outside, looked_at)
+                sides += [(axis, side, outside, contact)] if contact.any() else []
+    if not sides:
+        return []
+    pieces, _ = ndimage.label(mask, structure=np.ones((3, 3, 3), bool))
+    counts = np.bincount(pieces.ravel())
+    counts[0] = 0
+    large = counts * float(np.prod(spacing_zyx_mm)) / 1000 >= max(settings.smallest_ml, 1e-9)
+    found = []
+    for axis, side, outside, contact in sides:
+        places, _ = ndimage.label(contact & large[pieces.take(side, axis)], structure=np.ones((3, 3), bool))
+        others = [other for other in range(3) if other != axis]
+        for place in ndimage.find_objects(places):
+            around = [(outside, outside + 1)] * 3
+            for other, part in zip(others, place, strict=True):
+                around[other] = (box[other][0] + part.start, box[other][0] + part.stop)
+            found.append(_grown(around, settings.margin_mm, spacing_zyx_mm, volume))
+    return found
+
+
+def _uncovered(
+    contact: NDArray[np.bool_], box: Box, axis: int, outside: int, looked_at: Sequence[Box]
+) -> NDArray[np.bool_]:
+    """The voxels of a box's side whose neighbours outside lie in none of the boxes that are looked at."""
+    others = [other for other in range(3) if other != axis]
+    left = contact.copy()
+    for known in looked_at:
+        if known[axis][0] <= outside < known[axis][1]:
+            rows, columns = (
+                slice(max(0, known[other][0] - box[other][0]), max(0, known[other][1] - box[other][0]))
+                for other in others
+            )
+            left[rows, columns] = False
+    return left
+
+
+def _grown(box: Sequence[tuple[int, int]], margin_mm: float, spacing_mm: Sequence[float], volume: Box) -> Box:
+    """A box with a margin, within a volume."""
+    z, y, x = (
+        (max(lower, start - by), min(upper, stop + by))
+        for (start, stop), (lower, upper), by in zip(
+            box, volume, [max(1, round(margin_mm / edge)) for edge in spacing_mm], strict=True
+        )
+    )
+    return z, y, x
