@@ -102,3 +102,11 @@ def test_unknown_presets_and_broken_files_are_refused(tmp_path):
 def test_a_wrong_training_setting_in_the_plans_is_refused(settings, message):
     with pytest.raises(TrainingError, match=message):
         training_settings({"kits_training": settings}, "3d_lowres")
+
+
+@pytest.mark.parametrize("key", ["mirror_axes", "prediction_mirror_axes"])
+def test_a_2d_configuration_has_no_third_axis_to_mirror(key):
+    flat = {"patch_size": [64, 64], "kits_training": {key: [0, 2]}}
+    with pytest.raises(TrainingError, match=rf"{key} is \[0, 2\], but 2d has patches of 2 dimensions.*0, 1"):
+        training_settings(flat, "2d")
+    assert training_settings({**flat, "patch_size": [64, 64, 64]}, "3d_fullres") == {key: [0, 2]}

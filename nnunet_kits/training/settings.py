@@ -39,6 +39,7 @@ def _is_parameters(value: Any) -> bool:
 
 COUNT = (_is_count, "a positive int")
 POSITIVE = (_is_positive, "a positive float")
+AXES_SETTINGS = ("mirror_axes", "prediction_mirror_axes")
 
 SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "num_iterations_per_epoch": COUNT,
@@ -46,8 +47,7 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "initial_lr": POSITIVE,
     "oversample_foreground_percent": (_is_share, "a positive float: it is a share of the batch, from 0 to 1"),
     "save_every": COUNT,
-    "mirror_axes": (_is_axes, "a list of 0, 1, 2"),
-    "prediction_mirror_axes": (_is_axes, "a list of 0, 1, 2"),
+    **dict.fromkeys(AXES_SETTINGS, (_is_axes, "a list of 0, 1, 2")),
     "foreground_shares": (_is_shares, "an object of names of labels or regions with a positive share each"),
     "class_weights": (_is_weights, "a list of positive numbers, or 'frequencies'"),
     "loss_parameters": (_is_parameters, "an object of names of losses, each with an object of numbers"),
@@ -57,8 +57,8 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """Name of a setting, which is the attribute of our trainer that it sets -> (what holds for its value, in words).
 
-``mirror_axes`` are the axes (0 to 2 for z, y, x) mirrored in augmentation and, without ``prediction_mirror_axes``, at
-prediction; ``[]`` for none.
+``mirror_axes`` are the axes (0 to 2 for z, y, x; 0 and 1 for y, x of a 2D configuration) mirrored in augmentation and,
+without ``prediction_mirror_axes``, at prediction; ``[]`` for none.
 """
 
 
@@ -70,7 +70,7 @@ def training_settings(configuration: Mapping[str, Any], name: str) -> dict[str, 
         name: its name, for the message.
 
     Raises:
-        TrainingError: an unknown setting or a value of the wrong type.
+        TrainingError: an unknown setting, a value of the wrong type, or an axis that the patches do not have.
     """
     given = configuration.get(KEY, {})
     for key, value in given.items():
@@ -81,4 +81,11 @@ def training_settings(configuration: Mapping[str, Any], name: str) -> dict[str, 
         holds, wanted = SETTINGS[key]
         if not holds(value):
             raise TrainingError(f"plans, configuration {name}: {KEY}.{key} is {value!r}, but must be {wanted}.")
+        dimensions = len(configuration.get("patch_size", [0, 0, 0]))
+        if key in AXES_SETTINGS and any(axis >= dimensions for axis in value):
+            allowed = ", ".join(map(str, range(dimensions)))
+            raise TrainingError(
+                f"plans, configuration {name}: {KEY}.{key} is {value!r}, but {name} has patches of {dimensions} "
+                f"dimensions. Allowed: {allowed}."
+            )
     return dict(given)
