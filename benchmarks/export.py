@@ -98,6 +98,10 @@ def write_plans(folder: Path, spacing: float) -> tuple[Path, Path]:
     """Plans and dataset.json, as far as an export asks for them."""
     resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
     configuration = {
+        "data_identifier": "BenchmarkPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "architecture": {"network_class_name": "none", "arch_kwargs": {}, "_kw_requires_import": []},
         "spacing": [spacing] * 3,
         "patch_size": [128] * 3,
         "normalization_schemes": ["CTNormalization"],

@@ -46,8 +46,8 @@ def keep_freed_memory() -> Iterator[None]:
     """Keep freed memory in this process for a while, instead of handing it back and fetching it again.
 
     A network on a CPU allocates and frees the same large blocks in every layer. glibc hands each back to the system,
-    which must then find and clear every page anew. Afterwards all that is free is handed back. Does nothing where the
-    C library is not glibc.
+    which must then find and clear every page anew. Afterwards what is free is handed back as far as glibc can. Does
+    nothing where the C library is not glibc.
     """
     library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if library is None:
