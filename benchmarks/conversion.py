@@ -6,14 +6,10 @@ The last column is what everything after the conversion gains: nnU-Net's own rea
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from side_by_side import lines_of, machine, told_by
 
 CONVERT = """
 import json, resource, sys, time
@@ -40,31 +36,22 @@ print(time.perf_counter() - start)
 """
 
 
-def run(program: str, *arguments: str) -> str:
-    """The last line that a program prints, in an interpreter of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout.splitlines()[-1]
-
-
 def main() -> None:
     """Measure both modes and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--year", choices=("19", "21", "23"), default="23")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}")
+    print(machine())
     print(f"{'mode':8} {'seconds':>8} {'MB before':>10} {'MB after':>9} {'peak MB':>8} {'nnU-Net loads in s':>19}")
     for mode in ("copy", "compact"):
         with tempfile.TemporaryDirectory() as raw:
-            result = json.loads(run(CONVERT, str(options.folder), raw, options.year, mode))
+            result = told_by(CONVERT, str(options.folder), raw, options.year, mode, OMP_NUM_THREADS="1")
             (dataset,) = Path(raw).iterdir()
             images = sorted(dataset.glob("images*/*.nii.gz"))
             before = sum(case["sources"]["image"]["bytes"] for case in result["cases"].values())
             after = sum(path.stat().st_size for path in images)
-            loading = float(run(LOAD, *map(str, images)))
+            loading = float(lines_of(LOAD, *map(str, images), OMP_NUM_THREADS="1")[-1])
         print(
             f"{mode:8} {result['seconds']:8.1f} {before / 1e6:10.1f} {after / 1e6:9.1f} "
             f"{result['peak_kb'] / 1e3:8.0f} {loading:19.1f}"

@@ -9,19 +9,14 @@ counted from when the logits are loaded (Linux alone tells it). Ratios are nnU-N
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
+from side_by_side import machine, told_by
 
 from nnunet_kits.images import read_grid
 
@@ -89,15 +84,6 @@ told(start, cpu, decided=decided)
 )
 
 
-def child(program: str, *arguments: str) -> dict[str, Any]:
-    """What a program prints last, as JSON, in an interpreter of its own."""
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def write_plans(folder: Path, spacing: float) -> tuple[Path, Path]:
     """Plans and dataset.json, as far as an export asks for them."""
     resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
@@ -160,16 +146,15 @@ def main() -> None:
         plans, dataset = write_plans(folder, options.spacing)
         logits = write_logits(options.label_map, options.spacing, folder)
         print(
-            f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, "
-            f"{datetime.date.today()}; {options.label_map.parent.name} "
+            f"{machine()}; {options.label_map.parent.name} "
             f"{'x'.join(str(n) for n in read_grid(options.label_map).shape)}, four classes, grid of "
             f"{options.spacing} mm {'x'.join(str(n) for n in np.load(logits, mmap_mode='r').shape[1:])}\n"
         )
         print("| seconds | of them writing (ours) | CPU seconds | peak GB (the logits) |\n|---|---|---|---|")
         for number in range(options.times):
             common = (str(options.label_map), str(plans), str(dataset))
-            stock = child(STOCK, str(logits), *common, str(folder / f"stock{number}"))
-            ours = child(OURS, str(logits), *common, str(folder / f"ours{number}"))
+            stock = told_by(STOCK, str(logits), *common, str(folder / f"stock{number}"))
+            ours = told_by(OURS, str(logits), *common, str(folder / f"ours{number}"))
             cells = [f"{stock[key]:.1f} / {ours[key]:.1f} = {stock[key] / ours[key]:.1f}x" for key in ("wall", "cpu")]
             writing = ours["wall"] - ours["decided"]
             peak = f"{stock['peak']:.2f} / {ours['peak']:.2f} = {stock['peak'] / ours['peak']:.1f}x"

@@ -8,18 +8,17 @@ in one process, then by both in turn in a process of its own each, ours by the c
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from side_by_side import lines_of, machine
+
 from nnunet_kits.evaluation.references import Pair, find_pairs
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 CHALLENGE = """
 import json, sys, time, warnings
@@ -97,36 +96,13 @@ print(json.dumps(peak_mb()))
 }
 
 
-def machine() -> str:
-    """What the figures were measured on, and when."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return (
-        f"{model}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}, "
-        f"load {os.getloadavg()[0]:.1f}"
-    )
-
-
-def run(program: str, *arguments: str) -> tuple[list[str], float]:
-    """The lines that a program prints, in an interpreter of its own, and its wall seconds."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program, *arguments], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout.splitlines(), time.perf_counter() - start
-
-
 def together(pairs: list[Pair], year: str, repeats: int) -> None:
     """Print the table of one process that scores every case by both methods in turn."""
     files = json.dumps({pair.case: [str(pair.prediction), str(pair.reference)] for pair in pairs})
     print("| case | challenge, s | ours, s | ratio | ratio of CPU time | largest difference |")
     print("|---|---|---|---|---|---|")
     sums, worst = [0.0] * 4, 0.0
-    for line in run(TOGETHER, year, str(repeats), files)[0]:
+    for line in lines_of(TOGETHER, year, str(repeats), files, **ONE_THREAD):
         case, *timed, difference = json.loads(line)
         wall, cpu = ([statistics.median(run[kind] for run in runs) for runs in timed] for kind in (0, 1))
         sums = [total + part for total, part in zip(sums, (*wall, *cpu), strict=True)]
@@ -152,8 +128,9 @@ def alone(pairs: list[Pair], year: str, repeats: int) -> None:
         for _ in range(repeats):
             for name, program in ALONE.items():
                 with tempfile.TemporaryDirectory() as output:
-                    lines, wall = run(program, str(pair.prediction), str(pair.reference), year, output)
-                seconds[name].append(wall)
+                    start = time.perf_counter()
+                    lines = lines_of(program, str(pair.prediction), str(pair.reference), year, output, **ONE_THREAD)
+                    seconds[name].append(time.perf_counter() - start)
                 peak[name] = max(peak.get(name, 0.0), json.loads(lines[-1]))
         theirs, ours = (statistics.median(seconds[name]) for name in ALONE)
         sums = [sums[0] + theirs, sums[1] + ours]

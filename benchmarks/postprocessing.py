@@ -9,9 +9,6 @@ counts. ``--scipy-crop`` lets scipy work in the foreground box too.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +17,7 @@ import numpy as np
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 from numpy.typing import NDArray
 from scipy import ndimage
+from side_by_side import machine
 
 from nnunet_kits.components import foreground_slices
 from nnunet_kits.images import read_volume
@@ -88,7 +86,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scipy-crop", action="store_true", help="let scipy work in the foreground box too")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}")
+    print(machine())
     print("| case | voxels | scipy, s | remove_small, s | ratio | nnU-Net, s | keep_largest, s | ratio | clean, s |")
     print("|---|---|---|---|---|---|---|---|---|")
     seconds: dict[str, list[tuple[float, float]]] = {"scipy": [], "nnU-Net": []}

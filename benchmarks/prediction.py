@@ -2,17 +2,19 @@
 
     python benchmarks/prediction.py WORK --train REDUCED_TREE --full FULL_TREE [--cases case_00003 ...]
 
-REDUCED_TREE and FULL_TREE are KiTS23 folders; a small cascade is trained on the first (once: WORK keeps it; three cases
+REDUCED_TREE and FULL_TREE are KiTS23 folders; a small cascade is trained on the first (once: WORK keeps it; a few cases
 of few voxels are enough, since the low-resolution stage predicts all of them for the next). Cases of the second are
-predicted in turn by ``nnUNetv2_predict`` (low resolution, then cascade) and by ``nnunet_kits predict``.
+predicted in turn by ``nnUNetv2_predict`` (low resolution, then cascade) and by ``nnunet_kits predict``. With --phases
+stock's own functions run in one process instead of its commands, and seconds are told by phase.
+
+The plans are those of KiTSCascadePlans, except what lets a CPU train them in minutes: few features and stages, a small
+patch, and a coarse spacing at which such a patch still sees a whole flank. Ratios are stock's over ours.
 """
 
 import argparse
-import datetime
+import itertools
 import json
 import os
-import platform
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from side_by_side import machine, told_by
 
 from nnunet_kits.environment import SHIM_FOLDER
 from nnunet_kits.labels import REGIONS
@@ -34,7 +37,7 @@ import numpy as np, torch
 from nnunetv2.inference.export_prediction import export_prediction_from_logits
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
-low, fine, image, work, step, device = sys.argv[1:]
+low, fine, image, work, name, step, device = sys.argv[1:]
 seconds, previous = {}, None
 def timed(phase, call, *arguments, **options):
     start = time.perf_counter()
@@ -44,7 +47,7 @@ def timed(phase, call, *arguments, **options):
 for stage, folder in (("coarse", low), ("fine", fine)):
     p = nnUNetPredictor(tile_step_size=float(step), use_mirroring=False, device=torch.device(device), allow_tqdm=False,
                         perform_everything_on_device=device == "cuda")
-    p.initialize_from_trained_model_folder(folder, None)
+    p.initialize_from_trained_model_folder(folder, ("all",))
     reader = p.plans_manager.image_reader_writer_class()
     data, properties = timed(f"{stage} load", reader.read_images, [image])
     seg = None if previous is None else timed(f"{stage} load", reader.read_seg, previous)[0]
@@ -56,7 +59,7 @@ for stage, folder in (("coarse", low), ("fine", fine)):
         hot = timed(f"{stage} preprocess", convert_labelmap_to_one_hot, seg[0], labels, data.dtype)
         data = np.vstack((data, hot))
     logits = timed(f"{stage} network", p.predict_logits_from_preprocessed_data, torch.from_numpy(data)).cpu()
-    previous = f"{work}/{stage}.nii.gz"
+    previous = f"{work}/{'stock' if stage == 'fine' else 'low'}/{name}.nii.gz"
     timed(f"{stage} export", export_prediction_from_logits, logits, properties, p.configuration_manager,
           p.plans_manager, p.dataset_json, previous.removesuffix(".nii.gz"))
 print(json.dumps(seconds))
@@ -126,6 +129,8 @@ def shrink(configuration: dict, options: argparse.Namespace, fine: bool) -> None
     arguments["n_conv_per_stage_decoder"] = arguments["n_conv_per_stage_decoder"][: stages - 1]
     features = [min(64, options.features[fine] << stage) for stage in range(stages)]
     arguments.update(n_stages=stages, features_per_stage=features)
+    if not fine:
+        configuration["spacing"] = [options.coarse_spacing] * 3
     configuration.update(patch_size=[options.patch] * 3, batch_size=2)
     configuration["kits_training"] = {
         "num_iterations_per_epoch": options.iterations[fine],
@@ -145,62 +150,62 @@ def dice(a: np.ndarray, b: np.ndarray) -> list[float]:
     return found
 
 
-def predict(work: Path, image: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """One case by the stock commands, then by ours."""
-    shutil.rmtree(work / "case", ignore_errors=True)
-    source = work / "case" / "in"
-    source.mkdir(parents=True)
-    shutil.copy(image, source)
+def by_stock(work: Path, source: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """One case by nnU-Net's two commands."""
     model = [*("-d", "220", "-p", PLANS, "-tr", TRAINER, "-f", "all", "-device", options.device, "--disable_tta")]
     model += ["-step_size", str(options.step), "-npp", "0", "-nps", "0", "--disable_progress_bar"]
-    stock, low, out = [str(BIN / "nnUNetv2_predict"), "-i", str(source)], work / "case" / "low", work / "case" / "stock"
-    log = work / "predict.log"
-    results = Path(os.environ["nnUNet_results"]) / DATASET
-    fine = results / f"{TRAINER}__{PLANS}__3d_cascade_fullres"
-    found = {"lowres": run([*stock, "-o", str(low), "-c", "3d_lowres", *model], log)}
+    command = [str(BIN / "nnUNetv2_predict"), "-i", str(source)]
+    low, log = work / "low", work / "predict.log"
+    found = {"lowres": run([*command, "-o", str(low), "-c", "3d_lowres", *model], log)}
     previous = ["-prev_stage_predictions", str(low)]
-    found["cascade"] = run([*stock, "-o", str(out), "-c", "3d_cascade_fullres", *previous, *model], log)
-    ours = [str(BIN / "nnunet_kits"), "predict", "-i", str(source), "-o", str(work / "case" / "ours")]
-    ours += ["--fine", str(fine), "--folds", "all", "--disable_tta", "--step", str(options.step)]
-    found["ours"] = run([*ours, "--device", options.device], log)
+    out = ["-o", str(work / "stock"), "-c", "3d_cascade_fullres"]
+    found["cascade"] = run([*command, *out, *previous, *model], log)
     return found
 
 
+def by_ours(work: Path, source: Path, options: argparse.Namespace) -> dict[str, float]:
+    """One case by our command."""
+    command = [str(BIN / "nnunet_kits"), "predict", "-i", str(source), "-o", str(work / "ours")]
+    command += ["--fine", str(model_folder("3d_cascade_fullres")), "--folds", "all", "--disable_tta"]
+    return run([*command, "--step", str(options.step), "--device", options.device], work / "predict.log")
+
+
+def model_folder(configuration: str) -> Path:
+    """Where the training left a stage."""
+    return Path(os.environ["nnUNet_results"]) / DATASET / f"{TRAINER}__{PLANS}__{configuration}"
+
+
 def show(name: str, found: dict[str, dict[str, float]]) -> None:
-    """One row: stock's two commands together against ours."""
+    """Print stock's two commands together against ours."""
     stock = {key: found["lowres"][key] + found["cascade"][key] for key in ("wall", "cpu")}
     stock["MB"] = max(found["lowres"]["MB"], found["cascade"]["MB"])
     ours = found["ours"]
+    print("| case | wall s | CPU s | peak MB |\n|---|---|---|---|")
     cells = [f"{stock[key]:.0f} / {ours[key]:.0f} = {stock[key] / ours[key]:.1f}x" for key in ("wall", "cpu", "MB")]
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
-def agreement(work: Path, name: str, reference: Path) -> str:
-    """Dice of the two outputs with each other, and of each with the reference."""
-    stock, ours = (np.asarray(nib.load(work / "case" / by / f"{name}.nii.gz").dataobj) for by in ("stock", "ours"))
+def agreement(work: Path, name: str, reference: Path) -> None:
+    """Print the Dice of the two outputs with each other, and of each with the reference."""
+    stock, ours = (np.asarray(nib.load(work / by / f"{name}.nii.gz").dataobj) for by in ("stock", "ours"))
     truth = np.asarray(nib.load(reference).dataobj)
-    rows = zip(REGIONS, dice(stock, ours), dice(stock, truth), dice(ours, truth), strict=True)
-    return "\n".join(f"| {name} | {region} | {a:.4f} | {s:.4f} | {o:.4f} |" for region, a, s, o in rows)
+    print("\n| case | class | Dice of the two | stock, reference | ours, reference |\n|---|---|---|---|---|")
+    for region, *found in zip(REGIONS, dice(stock, ours), dice(stock, truth), dice(ours, truth), strict=True):
+        print(f"| {name} | {region} | " + " | ".join(f"{value:.4f}" for value in found) + " |")
+    print(flush=True)
 
 
 def phases(work: Path, name: str, image: Path, options: argparse.Namespace) -> None:
-    """Seconds by phase: stock's own functions in one process, ours as its record tells."""
-    results = Path(os.environ["nnUNet_results"]) / DATASET
-    folders = [str(results / f"{TRAINER}__{PLANS}__{stage}") for stage in ("3d_lowres", "3d_cascade_fullres")]
-    arguments = [*folders, str(image), str(work / "case"), str(options.step), options.device]
-    done = subprocess.run([sys.executable, "-c", PHASES, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    stock = json.loads(done.stdout.splitlines()[-1])
-    record = json.loads((work / "case" / "ours" / "prediction.json").read_text())
-    ours = record["cases"][name]["seconds"]
+    """Print seconds by phase: stock's own functions in one process, ours as its record tells."""
+    folders = [str(model_folder(stage)) for stage in ("3d_lowres", "3d_cascade_fullres")]
+    ours = json.loads((work / "ours" / "prediction.json").read_text())["cases"][name]["seconds"]
+    for made in ("low", "stock"):
+        (work / made).mkdir()
+    stock = told_by(PHASES, *folders, str(image), str(work), name, str(options.step), options.device)
     print(f"\n{name}, seconds by phase\n\n| stock | s | ours | s |\n|---|---|---|---|")
-    rows = max(len(stock), len(ours))
-    left, right = list(stock.items()), list(ours.items())
-    for index in range(rows):
-        a = f"{left[index][0]} | {left[index][1]:.1f}" if index < len(left) else " | "
-        b = f"{right[index][0]} | {right[index][1]:.1f}" if index < len(right) else " | "
-        print(f"| {a} | {b} |")
+    columns = [[f"{phase} | {seconds:.1f}" for phase, seconds in by.items()] for by in (stock, ours)]
+    for left, right in itertools.zip_longest(*columns, fillvalue=" | "):
+        print(f"| {left} | {right} |")
     rest = sum(s for phase, s in stock.items() if "network" not in phase)
     mine = sum(s for phase, s in ours.items() if "network" not in phase)
     fine_stock = sum(s for phase, s in stock.items() if phase.startswith("fine"))
@@ -216,12 +221,14 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--full", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", default=["case_00003", "case_00418", "case_00000"])
+    parser.add_argument("--phases", action="store_true", help="tell seconds by phase")
     parser.add_argument("--step", type=float, default=0.5)
     parser.add_argument("--patch", type=int, default=64)
     parser.add_argument("--stages", type=int, nargs=2, default=[5, 3], help="of the coarse and the fine network")
     parser.add_argument("--features", type=int, nargs=2, default=[8, 4], help="of the first stage; coarse and fine")
-    parser.add_argument("--iterations", type=int, nargs=2, default=[150, 100], help="an epoch, of 4; coarse and fine")
-    parser.add_argument("--rates", type=float, nargs=2, default=[0.003, 0.006], help="learning rates; coarse and fine")
+    parser.add_argument("--coarse-spacing", type=float, default=4.0, help="mm")
+    parser.add_argument("--iterations", type=int, nargs=2, default=[100, 100], help="an epoch, of 4; coarse and fine")
+    parser.add_argument("--rates", type=float, nargs=2, default=[0.004, 0.006], help="learning rates; coarse and fine")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     work = options.work.resolve()
@@ -231,33 +238,24 @@ def main() -> None:
     os.environ.update(nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_compile="F", nnUNet_n_proc_DA="0")
     train(work, options.train.resolve(), options)
     os.environ["nnUNet_def_n_proc"] = str(os.cpu_count())
-    machine = (
-        f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}"
+    networks = " and ".join(
+        f"{n} stages from {f} features at {mm:g} mm"
+        for n, f, mm in zip(options.stages, options.features, (options.coarse_spacing, 0.78), strict=True)
     )
-    networks = f"{options.features[0]} and {options.features[1]} features, patch {options.patch}^3"
-    print(f"{machine}, {datetime.date.today()}; step {options.step}, {networks}, no mirroring, {options.device}\n")
-    print("| case | wall s | CPU s | peak MB |\n|---|---|---|---|", flush=True)
-    rows = []
-    for number, name in enumerate(options.cases):
+    print(f"{machine()}; step {options.step}, no mirroring, {options.device}; {networks}, patch {options.patch}^3\n")
+    for name in options.cases:
         folder = options.full / name if (options.full / name).is_dir() else options.full / "dataset" / name
-        image = work / f"{name}_0000.nii.gz"
+        shutil.rmtree(work / name, ignore_errors=True)
+        image = work / name / "in" / f"{name}_0000.nii.gz"
+        image.parent.mkdir(parents=True)
         shutil.copy(folder / "imaging.nii.gz", image)
-        shape = "x".join(str(n) for n in nib.load(image).shape)
-        show(f"{name} {shape}", predict(work, image, options))
-        rows.append(agreement(work, name, folder / "segmentation.nii.gz"))
-        if number == 0:
-            last = (name, image)
-            saved = work / "first"
-            shutil.rmtree(saved, ignore_errors=True)
-            shutil.copytree(work / "case", saved)
-    print(
-        "\n| case | class | Dice of the two | stock against the truth | ours against the truth |\n|---|---|---|---|---|"
-    )
-    print("\n".join(rows))
-    shutil.rmtree(work / "case")
-    shutil.copytree(work / "first", work / "case")
-    phases(work, *last, options)
-    print(f"\nthis process itself held {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+        ours = by_ours(work / name, image.parent, options)
+        if options.phases:
+            phases(work / name, name, image, options)
+        else:
+            shape = "x".join(str(n) for n in nib.load(image).shape)
+            show(f"{name} {shape}", {**by_stock(work / name, image.parent, options), "ours": ours})
+        agreement(work / name, name, folder / "segmentation.nii.gz")
 
 
 if __name__ == "__main__":

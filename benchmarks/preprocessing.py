@@ -8,15 +8,13 @@ over all cases with one worker. Ratios are nnU-Net's over ours.
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from side_by_side import machine, told_by
 
 from nnunet_kits.conversion.convert import convert
 from nnunet_kits.conversion.releases import RELEASES
@@ -97,15 +95,6 @@ SPACINGS = {"3d_fullres": 0.78, "3d_lowres": 1.99}
 PLANS = "BenchmarkPlans"
 
 
-def child(program: str, *arguments: str) -> dict[str, Any]:
-    """What a program prints last, as JSON, in an interpreter of its own."""
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def plans() -> dict[str, Any]:
     """Plans with the two spacings, and what preprocessing asks of plans."""
     resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -152,8 +141,8 @@ def measure_cases(dataset: Path, preprocessed: Path, work: Path, repeats: int) -
             given = [str(preprocessed / f"{PLANS}.json"), configuration, str(dataset / "dataset.json")]
             for _ in range(repeats):
                 out = {which: str(work / f"{which}_{case}") for which in ("nnunet", "ours")}
-                stock, ours = (child(CASE, which, *given, str(image), str(label), out[which]) for which in out)
-                equal = child(COMPARE, *out.values())
+                stock, ours = (told_by(CASE, which, *given, str(image), str(label), out[which]) for which in out)
+                equal = told_by(COMPARE, *out.values())
                 print(f"{case} at {spacing} mm, {equal.pop('shape')} voxels")
                 print("  ", ratios(stock, ours, ("wall", "cpu", "peak")), f"(GB; before the case {ours['idle']:.2f})")
                 print("  ", ratios(stock, ours, ("read", "preprocess", "save")))
@@ -172,7 +161,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--skip-command", action="store_true", help="measure single cases only")
     options = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}")
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "tree"):
@@ -190,7 +179,7 @@ def main() -> None:
         if not options.skip_command:
             number = made.dataset.name[7:10]
             for configuration, spacing in SPACINGS.items():
-                stock, ours = (child(COMMAND, which, number, PLANS, configuration) for which in ("nnunet", "ours"))
+                stock, ours = (told_by(COMMAND, which, number, PLANS, configuration) for which in ("nnunet", "ours"))
                 print(f"the whole command, {len(made.cases)} cases, one worker, {spacing} mm")
                 print("  ", ratios(stock, ours, ("wall", "cpu", "peak")), flush=True)
 

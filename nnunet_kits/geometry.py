@@ -5,6 +5,7 @@ patient's right to the left (nibabel's code IPL). A plane taken from such an arr
 is what a radiologist expects to see: the patient's right on the image's left, the front or the head at the top.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import nibabel as nib
@@ -71,12 +72,18 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     return box[0], box[1], box[2]
 
 
-def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, float], shape: tuple[int, ...]) -> Box:
+def whole_box(shape: Sequence[int]) -> Box:
+    """All of a volume."""
+    z, y, x = shape
+    return (0, z), (0, y), (0, x)
+
+
+def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, float], volume: Box) -> Box:
     """A box with a margin on all sides, cut at the volume's borders."""
     grown = []
-    for (start, stop), spacing, length in zip(box, spacing_zyx_mm, shape, strict=True):
+    for (start, stop), spacing, (first, last) in zip(box, spacing_zyx_mm, volume, strict=True):
         margin = round(margin_mm / spacing)
-        grown.append((max(0, start - margin), min(length, stop + margin)))
+        grown.append((max(first, start - margin), min(last, stop + margin)))
     return grown[0], grown[1], grown[2]
 
 

@@ -1,6 +1,7 @@
 """What this machine has free, under a container's limits too, and how this process holds its memory."""
 
 import ctypes
+import functools
 import os
 import platform
 from collections.abc import Iterator
@@ -41,6 +42,11 @@ def available_memory_bytes(root: Path = Path("/")) -> int | None:
     return max(0, min(found)) if found else None
 
 
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
     """Keep freed memory in this process for a while, instead of handing it back and fetching it again.
@@ -49,7 +55,7 @@ def keep_freed_memory() -> Iterator[None]:
     which must then find and clear every page anew. Afterwards what is free is handed back as far as glibc can. Does
     nothing where the C library is not glibc.
     """
-    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    library = _glibc()
     if library is None:
         yield
         return

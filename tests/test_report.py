@@ -109,7 +109,7 @@ def test_a_box_is_half_open_grows_in_millimetres_and_stops_at_the_border():
     box = geometry.bounding_box(mask)
     assert box == ((2, 4), (5, 9), (29, 30))
     assert geometry.crop(mask, box).shape == (2, 4, 1)
-    assert geometry.grow_box(box, 10.0, (5.0, 2.0, 1.0), mask.shape) == ((0, 6), (0, 14), (19, 30))
+    assert geometry.grow_box(box, 10.0, (5.0, 2.0, 1.0), geometry.whole_box(mask.shape)) == ((0, 6), (0, 14), (19, 30))
 
 
 def test_planes_are_cut_where_they_hold_most():

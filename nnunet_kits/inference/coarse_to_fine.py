@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.geometry import Box
+from nnunet_kits.geometry import Box, whole_box
 from nnunet_kits.inference.export import labels_of, segment
 from nnunet_kits.inference.grids import ModelGrid, grow_to_patch, model_grid, nonzero_box
 from nnunet_kits.inference.model import Model
@@ -191,8 +191,7 @@ class _Scan:
     def locate(self, coarse: Model, fine: Model) -> tuple[list[Box], list[str], Answer]:
         """Boxes of the scan to look at closely, what to tell the user, and the coarse model's answer."""
         grid = self.grid(coarse)
-        whole = tuple((0, size) for size in grid.shape)
-        box: Box = (whole[0], whole[1], whole[2])
+        box = whole_box(grid.shape)
         block = self.clock("coarse preprocess", lambda: image_block(coarse, self.turned(grid), grid, box))
         tiling = coarse.tiling(self.settings.step, self.settings.mirror)
         logits = self.clock(

@@ -8,7 +8,7 @@ from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.model import Model
 from nnunet_kits.machine import available_memory_bytes
 
-BASE_BYTES = 800_000_000
+BASE_BYTES = 1_050_000_000
 """An interpreter with torch and nnU-Net."""
 
 ROI_SHARE = 0.25

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nnunet_kits.geometry import Box, bounding_box, crop, grow_box
+from nnunet_kits.geometry import Box, bounding_box, crop, grow_box, whole_box
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def find_boxes(
     places = ndimage.find_objects(pieces, count)
     boxes = []
     for index in kept:
-        inside = [(s.start + lower, s.stop + lower) for s, (lower, _) in zip(places[index], whole, strict=True)]
-        boxes.append(grow_box((inside[0], inside[1], inside[2]), settings.margin_mm, spacing_zyx_mm, mask.shape))
+        z, y, x = ((s.start + lower, s.stop + lower) for s, (lower, _) in zip(places[index], whole, strict=True))
+        boxes.append(grow_box((z, y, x), settings.margin_mm, spacing_zyx_mm, whole_box(mask.shape)))
     return merge(boxes, cost)
 
 
@@ -114,6 +114,7 @@ def boxes_beyond(
                 sides += [(axis, side, outside, contact)] if contact.any() else []
     if not sides:
         return []
+    margin_mm = max(settings.margin_mm, *spacing_zyx_mm)  # a voxel at least, so that every turn gets further
     pieces, _ = ndimage.label(mask, structure=np.ones((3, 3, 3), bool))
     counts = np.bincount(pieces.ravel())
     counts[0] = 0
@@ -126,7 +127,8 @@ def boxes_beyond(
             around = [(outside, outside + 1)] * 3
             for other, part in zip(others, place, strict=True):
                 around[other] = (box[other][0] + part.start, box[other][0] + part.stop)
-            found.append(_grown(around, settings.margin_mm, spacing_zyx_mm, volume))
+            z, y, x = around
+            found.append(grow_box((z, y, x), margin_mm, spacing_zyx_mm, volume))
     return found
 
 
@@ -144,14 +146,3 @@ def _uncovered(
             )
             left[rows, columns] = False
     return left
-
-
-def _grown(box: Sequence[tuple[int, int]], margin_mm: float, spacing_mm: Sequence[float], volume: Box) -> Box:
-    """A box with a margin, within a volume."""
-    z, y, x = (
-        (max(lower, start - by), min(upper, stop + by))
-        for (start, stop), (lower, upper), by in zip(
-            box, volume, [max(1, round(margin_mm / edge)) for edge in spacing_mm], strict=True
-        )
-    )
-    return z, y, x

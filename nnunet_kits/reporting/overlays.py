@@ -179,7 +179,7 @@ def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
     top, bottom = box[0]
     borders = np.linspace(top, bottom, count + 1)
     middles = ((borders[:-1] + borders[1:]) / 2).astype(np.intp) if bottom - top > count else np.arange(top, bottom)
-    return geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, case.ct.shape), middles
+    return geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, geometry.whole_box(case.ct.shape)), middles
 
 
 def _row(case: Case, panels: Sequence[Panel], width: int) -> Image.Image:
@@ -236,5 +236,6 @@ def _body_box(case: Case) -> Box:
     if labelled is None:
         return (0, depth), y, x
     room_mm = (y[1] - y[0]) * case.spacing_zyx_mm[1] - (labelled[0][1] - labelled[0][0]) * case.spacing_zyx_mm[0]
-    z, _, _ = geometry.grow_box(labelled, max(MARGIN_MM, room_mm / 2), case.spacing_zyx_mm, case.ct.shape)
+    volume = geometry.whole_box(case.ct.shape)
+    z, _, _ = geometry.grow_box(labelled, max(MARGIN_MM, room_mm / 2), case.spacing_zyx_mm, volume)
     return z, y, x
