@@ -114,6 +114,33 @@ def test_two_kidneys_far_apart_get_a_box_each():
     assert np.array_equal(found.labels, stock_labels(fine, image, SPACING))
 
 
+class ByPlace(torch.nn.Module):
+    """Foreground by intensity, but another label in each corner of a window: what it says depends on the tiling."""
+
+    def forward(self, x):
+        z, y, x_ = (torch.linspace(-1, 1, n).reshape([-1 if k == i else 1 for k in range(3)]) for i, n in self.axes(x))
+        corner = 3 * z * y + 2 * x_
+        foreground = torch.clamp(x[:, :1] - 0.5, -1, 1) * 40
+        return torch.cat([-foreground, *(foreground - (corner - k) ** 2 for k in (-1, 0, 1))], 1)
+
+    @staticmethod
+    def axes(x):
+        return enumerate(x.shape[2:])
+
+
+@pytest.mark.parametrize("step", [0.5, 0.75])
+def test_a_kidney_is_seen_in_the_same_windows_as_in_the_whole_scan(step):
+    plans = plans_with(spacing=SPACING)
+    coarse, fine = model(ByIntensity(), plans, "3d_lowres"), model(ByPlace(), plans, "3d_fullres")
+    image = abdomen((60, 120, 120), ((30, 70, 37),))
+    roi = RoiSettings(margin_mm=24.0)  # windows reach so far beyond the kidney on every side
+    found = predict_array(image, SPACING, [fine], coarse, Settings(step, mirror=False, roi=roi))
+    whole = predict_array(image, SPACING, [fine], settings=Settings(step, mirror=False))
+    assert len(np.unique(whole.labels)) == 4
+    assert np.prod([stop - start for start, stop in found.boxes[0]]) < image.size / 4
+    assert np.array_equal(found.labels, whole.labels)
+
+
 @pytest.mark.parametrize(
     "centres",
     [((0, 24, 28),), ((23, 0, 55),), ((12, 24, 14),), ((12, 24, 24), (12, 24, 32))],

@@ -17,12 +17,11 @@ from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box, whole_box
-from nnunet_kits.inference.export import labels_of, segment
-from nnunet_kits.inference.grids import ModelGrid, grow_to_patch, model_grid, nonzero_box
+from nnunet_kits.inference.export import labels_of, samples_for, segment
+from nnunet_kits.inference.grids import ModelGrid, model_grid, nonzero_box
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
 from nnunet_kits.inference.stage import Answer, image_block, label_block, run_network
-from nnunet_kits.inference.windows import count_windows
 
 AIR_HU = -500.0
 """A window without anything denser is air: the coarse network is not asked about it."""
@@ -126,13 +125,13 @@ def predict_array(
     found, kept = [], []
     queue = deque((box, 0) for box in boxes)
     while queue:
-        asked, turn = queue.popleft()
-        box, answers, part = scan.look_closely(fine, asked, coarse_answer)
+        box, turn = queue.popleft()
+        answers, part = scan.look_closely(fine, box, coarse_answer)
         target = labels[tuple(slice(start, stop) for start, stop in box)]
         np.copyto(target, part, where=part > 0)
         found.append(box)
         kept.append(answers)
-        beyond = scan.beyond(fine[0], part > 0, box, [*found, *(scan.reach(fine, other) for other, _ in queue)])
+        beyond = scan.beyond(fine[0], part > 0, box, [*found, *(other for other, _ in queue)])
         if turn < settings.roi.growths:
             queue.extend((other, turn + 1) for other in beyond)
         elif beyond:
@@ -194,8 +193,10 @@ class _Scan:
         box = whole_box(grid.shape)
         block = self.clock("coarse preprocess", lambda: image_block(coarse, self.turned(grid), grid, box))
         tiling = coarse.tiling(self.settings.step, self.settings.mirror)
+        starts = tiling.starts(grid.shape)
         logits = self.clock(
-            "coarse network", lambda: run_network(coarse, block, tiling, _wanted(coarse, self.settings), self.progress)
+            "coarse network",
+            lambda: run_network(coarse, block, tiling, starts, _wanted(coarse, self.settings), self.progress),
         )
         answer = Answer(coarse, grid, box, logits)
         if self.settings.whole_volume:
@@ -216,27 +217,13 @@ class _Scan:
             return [self.nonzero], [f"{note}: the fine one looked at the whole scan"], answer
         return [], [f"{note}: the label map is empty"], answer
 
-    def _fine_box(self, model: Model, grid: ModelGrid, box: Box) -> Box:
-        return grow_to_patch(grid.to_model(grid.turn(box)), model.patch_size, grid.shape)
-
     def look_closely(
         self, fine: Sequence[Model], box: Box, coarse: Answer | None
-    ) -> tuple[Box, list[Answer], NDArray[np.uint8]]:
-        """Run the fine models on a box.
-
-        Returns:
-            The box of the scan that was labelled (at least a window), the models' answers and the labels.
-        """
+    ) -> tuple[list[Answer], NDArray[np.uint8]]:
+        """Run the fine models on a box: their answers around it, and the labels in it."""
         answers = [self._answer(model, box, coarse) for model in fine]
-        reached = self.reach(fine, box)
-        labels: NDArray[np.uint8] = self.clock("fine export", lambda: labels_of(answers, reached))
-        return reached, answers, labels
-
-    def reach(self, fine: Sequence[Model], box: Box) -> Box:
-        """What the fine models can label when they look at a box."""
-        grids = [self.grid(model) for model in fine]
-        boxes = [self._fine_box(model, grid, box) for model, grid in zip(fine, grids, strict=True)]
-        return _common([grid.turn_back(grid.to_scan(found)) for grid, found in zip(grids, boxes, strict=True)])
+        labels: NDArray[np.uint8] = self.clock("fine export", lambda: labels_of(answers, box))
+        return answers, labels
 
     def beyond(self, fine: Model, mask: NDArray[np.bool_], box: Box, looked_at: Sequence[Box]) -> list[Box]:
         """Boxes to look at besides, where the fine result goes on beyond its own."""
@@ -250,13 +237,14 @@ class _Scan:
 
     def _windows(self, fine: Model, box: Box) -> int:
         """How often the fine network would run over a box of the scan."""
-        shape = self._fine_box(fine, self.grid(fine), box)
-        return count_windows(fine.tiling(self.settings.step, False), [stop - start for start, stop in shape])
+        grid, tiling = self.grid(fine), fine.tiling(self.settings.step, False)
+        return len(tiling.starts(grid.shape, tiling.cover(grid.shape, samples_for(fine, grid, box))))
 
     def _answer(self, model: Model, box: Box, coarse: Answer | None) -> Answer:
         """The logits of one fine model over a box of the scan."""
         grid = self.grid(model)
-        model_box = self._fine_box(model, grid, box)
+        tiling = model.tiling(self.settings.step, self.settings.mirror)
+        model_box = tiling.cover(grid.shape, samples_for(model, grid, box))
         block: Tensor = self.clock("fine preprocess", lambda: image_block(model, self.turned(grid), grid, model_box))
         if model.is_cascaded:
             assert coarse is not None  # check_models refuses a cascade without
@@ -266,14 +254,9 @@ class _Scan:
 
             extra = self.clock("fine preprocess", lambda: label_block(model, coarse_labels, grid, model_box))
             block = torch.cat([block, extra])
-        tiling = model.tiling(self.settings.step, self.settings.mirror)
-        logits = self.clock("fine network", lambda: run_network(model, block, tiling, None, self.progress))
+        starts = tiling.starts(grid.shape, model_box)
+        logits = self.clock("fine network", lambda: run_network(model, block, tiling, starts, None, self.progress))
         return Answer(model, grid, model_box, logits)
-
-
-def _common(boxes: Sequence[Box]) -> Box:
-    z, y, x = ((max(b[axis][0] for b in boxes), min(b[axis][1] for b in boxes)) for axis in range(3))
-    return z, y, x
 
 
 def _edges_mm(grid: ModelGrid) -> tuple[float, float, float]:

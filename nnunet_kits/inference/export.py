@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_kits.geometry import Box
+from nnunet_kits.inference.grids import ModelGrid
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.resample import box_resampling
+from nnunet_kits.inference.resample import BoxResampling, box_resampling
 from nnunet_kits.inference.stage import Answer, scheme
 from nnunet_kits.resampling.cells import Points, Taps, corners, in_chunks, mixed_places, of_box, spread, taps_along
 
@@ -56,11 +57,17 @@ def slabs(box: Box) -> list[tuple[int, int]]:
     return [(start, min(box[0][1], start + thick)) for start in range(box[0][0], box[0][1], thick)]
 
 
+def samples_for(model: Model, grid: ModelGrid, box: Box) -> Box:
+    """The box of a model's grid from which the labels in a box of the scan are made."""
+    needed = _resampling(model, grid, box).needed
+    z, y, x = ((max(0, start - 1), min(size, stop + 1)) for (start, stop), size in zip(needed, grid.shape, strict=True))
+    return z, y, x  # one more on each side: a sample that is hit exactly has a neighbour of weight 0
+
+
 def scan_logits(answer: Answer, box: Box) -> Tensor:
     """Logits in a box of the scan: (heads, z, y, x), float32, in the scan's axis order."""
     grid = answer.grid
-    extent = [stop - start for start, stop in grid.cropped]
-    wanted = box_resampling(grid.shape, extent, scheme(answer.model, grid, "probabilities"), _inside(answer, box))
+    wanted = _resampling(answer.model, grid, box)
     part = answer.logits
     for axis, ((start, stop), (origin, _)) in enumerate(zip(wanted.needed, answer.box, strict=True)):
         part = part.narrow(axis + 1, start - origin, stop - start)
@@ -99,7 +106,7 @@ def _everywhere(answers: Sequence[Answer], box: Box) -> NDArray[np.uint8]:
 
 def _between_samples(answer: Answer, taps: Sequence[Taps], box: Box) -> NDArray[np.uint8] | None:
     """Labels of a box of the scan, interpolated only between different samples; None where that is most of it."""
-    needed, here = of_box(taps, _inside(answer, box))
+    needed, here = of_box(taps, _inside(answer.grid, box))
     held = [
         slice(part.start - origin, part.stop - origin) for part, (origin, _) in zip(needed, answer.box, strict=True)
     ]
@@ -165,10 +172,13 @@ def _taps(answer: Answer) -> list[Taps] | None:
     return taps_along(scheme(answer.model, answer.grid, "probabilities"), answer.grid.shape, extent)
 
 
-def _inside(answer: Answer, box: Box) -> Box:
+def _resampling(model: Model, grid: ModelGrid, box: Box) -> BoxResampling:
+    """How a box of the scan is made from a model's grid."""
+    extent = [stop - start for start, stop in grid.cropped]
+    return box_resampling(grid.shape, extent, scheme(model, grid, "probabilities"), _inside(grid, box))
+
+
+def _inside(grid: ModelGrid, box: Box) -> Box:
     """A box of the scan, in the model's axis order, counted from what nnU-Net keeps of the scan."""
-    z, y, x = (
-        (start - at, stop - at)
-        for (start, stop), (at, _) in zip(answer.grid.turn(box), answer.grid.cropped, strict=True)
-    )
+    z, y, x = ((start - at, stop - at) for (start, stop), (at, _) in zip(grid.turn(box), grid.cropped, strict=True))
     return z, y, x

@@ -41,26 +41,6 @@ class ModelGrid:
         start, stop = self.cropped[axis]
         return (stop - start) / self.shape[axis]
 
-    def to_model(self, scan_box: Box) -> Box:
-        """The model's voxels that cover a box of the scan (model's axis order), at least one along each axis."""
-        found = []
-        for axis, (start, stop) in enumerate(scan_box):
-            offset, scale, size = self.cropped[axis][0], self._scale(axis), self.shape[axis]
-            lower = min(size - 1, max(0, math.floor((start - offset) / scale)))
-            upper = max(lower + 1, min(size, math.ceil((stop - offset) / scale)))
-            found.append((lower, upper))
-        return found[0], found[1], found[2]
-
-    def to_scan(self, model_box: Box) -> Box:
-        """The scan's voxels (model's axis order) whose linear interpolation needs nothing outside a model's box."""
-        found = []
-        for axis, (start, stop) in enumerate(model_box):
-            (offset, end), scale, size = self.cropped[axis], self._scale(axis), self.shape[axis]
-            lower = offset if start == 0 else offset + math.ceil((start + 0.5) * scale - 0.5)
-            upper = end if stop == size else offset + math.floor((stop - 0.5) * scale - 0.5) + 1
-            found.append((lower, max(lower, upper)))
-        return found[0], found[1], found[2]
-
     def scan_box_of(self, model_box: Box) -> Box:
         """The scan's voxels (model's axis order) that a box of the model's grid covers."""
         found = []
@@ -109,13 +89,3 @@ def nonzero_box(scan: NDArray[np.generic]) -> Box:
             break
         box[axis] = (start, next(i for i in range(size, start, -1) if planes[i - 1].any()))
     return box[0], box[1], box[2]
-
-
-def grow_to_patch(box: Box, patch_size: Sequence[int], shape: Sequence[int]) -> Box:
-    """A box of a model's grid, grown to at least one window where the volume allows: real context beats padding."""
-    grown = []
-    for (start, stop), patch, size in zip(box, patch_size, shape, strict=True):
-        lacking = max(0, min(patch, size) - (stop - start))
-        start = max(0, min(start - lacking // 2, size - (stop - start) - lacking))
-        grown.append((start, max(stop, min(size, start + patch)) if lacking else stop))
-    return grown[0], grown[1], grown[2]

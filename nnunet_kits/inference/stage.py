@@ -1,6 +1,6 @@
 """One model on one box of a scan: preprocess it and run the network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from nnunet_kits.geometry import Box, crop
 from nnunet_kits.inference.grids import ModelGrid
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.resample import box_resampling
-from nnunet_kits.inference.windows import Tiling, sliding_window
+from nnunet_kits.inference.windows import Starts, Tiling, sliding_window
 from nnunet_kits.machine import keep_freed_memory
 from nnunet_kits.resampling.scheme import Scheme, scheme_of
 
@@ -164,6 +164,7 @@ def run_network(
     model: Model,
     block: Tensor,
     tiling: Tiling,
+    starts: Sequence[Starts],
     wanted: Callable[[Tensor], bool] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
@@ -173,13 +174,14 @@ def run_network(
         model: the model.
         block: (c, z, y, x).
         tiling: windows and flips.
+        starts: of the windows in the block.
         wanted: see :func:`~nnunet_kits.inference.windows.sliding_window`.
         progress: told how many windows were done.
     """
     total: Tensor | None = None
     with keep_freed_memory() if model.device.type == "cpu" else nullcontext():
         for network in model.folds():
-            found = sliding_window(network, block, tiling, model.heads, model.device, wanted, progress)
+            found = sliding_window(network, block, tiling, starts, model.heads, model.device, wanted, progress)
             total = found if total is None else total.add_(found)
     assert total is not None  # a model has at least one fold
     if len(model.weights) > 1:

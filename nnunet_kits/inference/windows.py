@@ -17,6 +17,8 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import Tensor, nn
 
+from nnunet_kits.geometry import Box
+
 Starts = tuple[int, ...]
 """First voxel of a window along z, y, x."""
 
@@ -38,28 +40,49 @@ class Tiling:
     step: float = 0.5
     mirror_axes: tuple[int, ...] = ()
 
-    def starts(self, shape: Sequence[int]) -> list[Starts]:
+    def starts(self, shape: Sequence[int], part: Box | None = None) -> list[Starts]:
         """Windows over a volume (padded to at least one window): nnU-Net's own positions.
 
         Args:
             shape: voxels along z, y, x.
+            part: only the windows inside it, counted from its corner; made by :meth:`cover`.
         """
-        padded = [max(size, patch) for size, patch in zip(shape, self.patch_size, strict=True)]
-        axes = []
-        for size, patch in zip(padded, self.patch_size, strict=True):
-            axes.append(
-                range(size) if patch == 1 else compute_steps_for_sliding_window((size,), (patch,), self.step)[0]
-            )
+        axes = self._positions(shape)
+        if part is not None:
+            axes = [
+                [at - first for at in axis if first <= at < max(first + 1, stop - patch + 1)]
+                for axis, (first, stop), patch in zip(axes, part, self.patch_size, strict=True)
+            ]
         return list(itertools.product(*axes))
+
+    def cover(self, shape: Sequence[int], box: Box) -> Box:
+        """The smallest part of a volume that is made of nnU-Net's windows over all of it and holds a box.
+
+        Inside it every voxel is seen in the same windows as in the whole volume; only near its sides some are lacking.
+
+        Args:
+            shape: voxels of the volume along z, y, x.
+            box: of the volume.
+        """
+        found = []
+        for axis, size, patch, (start, stop) in zip(self._positions(shape), shape, self.patch_size, box, strict=True):
+            first = max(at for at in axis if at <= start)
+            last = min(at for at in axis if at + patch >= stop)
+            found.append((min(first, last), min(size, max(first, last) + patch)))
+        return found[0], found[1], found[2]
+
+    def _positions(self, shape: Sequence[int]) -> list[Sequence[int]]:
+        """Where windows start along each axis."""
+        found: list[Sequence[int]] = []
+        for size, patch in zip(shape, self.patch_size, strict=True):
+            size = max(size, patch)
+            steps = range(size) if patch == 1 else compute_steps_for_sliding_window((size,), (patch,), self.step)[0]
+            found.append(steps)
+        return found
 
     def flips(self) -> list[tuple[int, ...]]:
         """Every combination of mirrored axes, none first."""
         return [c for n in range(len(self.mirror_axes) + 1) for c in itertools.combinations(self.mirror_axes, n)]
-
-
-def count_windows(tiling: Tiling, shape: Sequence[int]) -> int:
-    """How many times the network runs over a block: windows times flips."""
-    return len(tiling.starts(shape)) * len(tiling.flips())
 
 
 @torch.inference_mode()
@@ -67,6 +90,7 @@ def sliding_window(
     network: nn.Module,
     block: Tensor,
     tiling: Tiling,
+    starts: Sequence[Starts],
     heads: int,
     device: torch.device,
     wanted: Callable[[Tensor], bool] | None = None,
@@ -77,7 +101,8 @@ def sliding_window(
     Args:
         network: in evaluation mode on ``device``, without deep supervision.
         block: (c, z, y, x), float32, on any device.
-        tiling: windows, their overlap and flips.
+        tiling: size of the windows, and flips.
+        starts: of the windows in the block (padded to at least one window), ordered; together they cover it.
         heads: outputs of the network.
         device: where the network is.
         wanted: given the content of a window (c, z, y, x), whether to run the network on it; None for all.
@@ -92,10 +117,10 @@ def sliding_window(
     result = _room((heads, *padded.shape[1:]), device)
     sums = _RollingSums(result, heads, tiling.patch_size[0], device)
     per_batch = max(1, BATCH_VOXELS // (int(np.prod(tiling.patch_size)) * (1 if device.type == "cpu" else 4)))
-    for z, layer in itertools.groupby(tiling.starts(padded.shape[1:]), key=lambda start: start[0]):
+    for z, layer in itertools.groupby(starts, key=lambda start: start[0]):
         sums.advance(z)
-        starts = list(layer)
-        for group in np.array_split(np.array(starts), -(-len(starts) // per_batch)):
+        places_of_layer = list(layer)
+        for group in np.array_split(np.array(places_of_layer), -(-len(places_of_layer) // per_batch)):
             places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
             places = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
             if places:
