@@ -14,6 +14,9 @@ BASE_BYTES = 1_050_000_000
 ROI_SHARE = 0.25
 """Part of a scan that the boxes around the kidneys are reckoned to hold; on KiTS they hold a tenth to a fifth."""
 
+OVERHANG = 0.75
+"""Part of a window by which the windows over a box are reckoned to reach beyond it, both sides together."""
+
 ACTIVATIONS = 8
 """A network holds about so many copies of its first stage's features of a batch of windows, in inference mode."""
 
@@ -44,8 +47,10 @@ def _stage_bytes(model: Model, share: float, shape: Sequence[int], spacing_mm: S
     axes = [int(axis) for axis in model.plans.transpose_forward]
     edges = [float(edge) for edge in model.configuration.spacing]
     edges = [*[float(spacing_mm[axis]) for axis in axes][: 3 - len(edges)], *edges]
-    extent = [shape[axis] * share ** (1 / 3) for axis in axes]
-    grid = [size * spacing_mm[axis] / edge for size, axis, edge in zip(extent, axes, edges, strict=True)]
+    whole = [shape[axis] * spacing_mm[axis] / edge for axis, edge in zip(axes, edges, strict=True)]
+    overhang = [OVERHANG * patch for patch in model.patch_size]
+    grid = [min(size, size * share ** (1 / 3) + by) for size, by in zip(whole, overhang, strict=True)]
+    extent = [size * edge / spacing_mm[axis] for size, axis, edge in zip(grid, axes, edges, strict=True)]
     channels = 1 + (len(model.labels.foreground_labels) if model.is_cascaded else 0)
     features = int(model.configuration.network_arch_init_kwargs.get("features_per_stage", [32])[0])
     batch = max(1 << 20, int(np.prod(model.patch_size)))
