@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", help="default: all")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--skip-command", action="store_true", help="measure single cases only")
+    parser.add_argument("--skip-cases", action="store_true", help="measure the whole command only")
     options = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +176,8 @@ def main() -> None:
         preprocessed.mkdir()
         (preprocessed / f"{PLANS}.json").write_text(json.dumps({**plans(), "dataset_name": made.dataset.name}))
         (preprocessed / "dataset.json").write_bytes((made.dataset / "dataset.json").read_bytes())
-        measure_cases(made.dataset, preprocessed, work, options.repeats)
+        if not options.skip_cases:
+            measure_cases(made.dataset, preprocessed, work, options.repeats)
         if not options.skip_command:
             number = made.dataset.name[7:10]
             for configuration, spacing in SPACINGS.items():
