@@ -186,13 +186,24 @@ def show(name: str, found: dict[str, dict[str, float]]) -> None:
 
 
 def agreement(work: Path, name: str, reference: Path) -> None:
-    """Print the Dice of the two outputs with each other, and of each with the reference."""
-    stock, ours = (np.asarray(nib.load(work / by / f"{name}.nii.gz").dataobj) for by in ("stock", "ours"))
-    truth = np.asarray(nib.load(reference).dataobj)
-    print("\n| case | class | Dice of the two | stock, reference | ours, reference |\n|---|---|---|---|---|")
-    for region, *found in zip(REGIONS, dice(stock, ours), dice(stock, truth), dice(ours, truth), strict=True):
+    """Print the Dice of the two outputs, everywhere and in our boxes, and of each with the reference."""
+    files = [work / "stock" / f"{name}.nii.gz", work / "ours" / f"{name}.nii.gz", reference]
+    stock, ours, truth = (read_turned(file) for file in files)
+    boxes = json.loads((work / "ours" / "prediction.json").read_text())["cases"][name]["boxes"]
+    looked_at = np.zeros(stock.shape, bool)
+    for box in boxes:
+        looked_at[tuple(slice(*edges) for edges in box)] = True
+    columns = [dice(stock, ours), dice(stock[looked_at], ours[looked_at]), dice(stock, truth), dice(ours, truth)]
+    print("\n| case | class | Dice of the two | in our boxes | stock, reference | ours, reference |")
+    print("|---|---|---|---|---|---|")
+    for region, *found in zip(REGIONS, *columns, strict=True):
         print(f"| {name} | {region} | " + " | ".join(f"{value:.4f}" for value in found) + " |")
     print(flush=True)
+
+
+def read_turned(path: Path) -> np.ndarray:
+    """A label map in the axis order of the plans' reader, in which boxes are told."""
+    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj).transpose(2, 1, 0)
 
 
 def phases(work: Path, name: str, image: Path, options: argparse.Namespace) -> None:
@@ -222,6 +233,7 @@ def main() -> None:
     parser.add_argument("--full", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", default=["case_00003", "case_00418", "case_00000"])
     parser.add_argument("--phases", action="store_true", help="tell seconds by phase")
+    parser.add_argument("--agreement", action="store_true", help="only compare what an earlier run left in WORK")
     parser.add_argument("--step", type=float, default=0.5)
     parser.add_argument("--patch", type=int, default=64)
     parser.add_argument("--stages", type=int, nargs=2, default=[5, 3], help="of the coarse and the fine network")
@@ -245,6 +257,9 @@ def main() -> None:
     print(f"{machine()}; step {options.step}, no mirroring, {options.device}; {networks}, patch {options.patch}^3\n")
     for name in options.cases:
         folder = options.full / name if (options.full / name).is_dir() else options.full / "dataset" / name
+        if options.agreement:
+            agreement(work / name, name, folder / "segmentation.nii.gz")
+            continue
         shutil.rmtree(work / name, ignore_errors=True)
         image = work / name / "in" / f"{name}_0000.nii.gz"
         image.parent.mkdir(parents=True)
