@@ -12,6 +12,7 @@ from nnunetv2.ensembling.ensemble import ensemble_folders
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from scipy.spatial.transform import Rotation
 from small_models import BANDS, ByIntensity, model, plans_with, write_model_folder
 from small_plans import REGIONS
 from test_inference import SPACING, abdomen
@@ -146,18 +147,19 @@ def test_outside_the_boxes_the_background_is_certain(tmp_path):
     assert np.allclose(maps.sum(0), 1)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     order=st.permutations([0, 1, 2]),
     signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
     edges=st.tuples(*[st.sampled_from([0.5, 1.25, 3.0])] * 3),
+    tilt=st.tuples(*[st.sampled_from([0.0, 0.3, -0.7])] * 3),
     dtype=st.sampled_from(["<i2", "<f8", "<f4", "<u2"]),
     reader=st.sampled_from([NibabelIO, NibabelIOWithReorient, SimpleITKIO]),
 )
-def test_scans_are_read_and_written_as_nnunets_readers_do(tmp_path_factory, order, signs, edges, dtype, reader):
+def test_scans_are_read_and_written_as_nnunets_readers_do(tmp_path_factory, order, signs, edges, tilt, dtype, reader):
     folder = tmp_path_factory.mktemp("scan")
     affine = np.eye(4)
-    affine[:3, :3] = np.diag(np.multiply(signs, edges))[:, order]
+    affine[:3, :3] = Rotation.from_euler("xyz", tilt).as_matrix() @ np.diag(np.multiply(signs, edges))[:, order]
     affine[:3, 3] = (-10, 20, 5)
     image = np.random.default_rng(0).integers(0, 900, (5, 6, 7)).astype(dtype)
     written = nib.Nifti1Image(image, affine)
