@@ -1,21 +1,18 @@
+"""``nnunet_kits report``: the page, and what it reads of a training."""
+
 import argparse
 import hashlib
 import json
-import math
 import re
 import shutil
 import subprocess
 from importlib.metadata import version
 
-import matplotlib.cbook
-import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
+from small_report import KITS_AFFINE, case_arrays, write_model
 
-from nnunet_kits import geometry
 from nnunet_kits.cli import report as verb
 from nnunet_kits.cli.report import run_report
 from nnunet_kits.errors import ImageError, KitsError
@@ -23,34 +20,10 @@ from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement import measure_files
-from nnunet_kits.reporting import charts, overlays
-from nnunet_kits.reporting.overlays import COLOURS, Case
+from nnunet_kits.reporting.overlays import COLOURS
 from nnunet_kits.reporting.report import write_report
 from nnunet_kits.reporting.study import ReportCase, year_of
 from nnunet_kits.reporting.training_log import read_history, read_model
-
-KITS_AFFINE = np.array([[0, 0, -1.0, 0], [0, -1, 0, 0], [-5, 0, 0, 0], [0, 0, 0, 1]])  # IPL, 5 x 1 x 1 mm
-SHAPE = (12, 60, 80)
-
-
-def case_arrays():
-    """(ct, reference): a body with two kidneys, a tumour in the patient's right one, a cyst in the left one."""
-    ct = np.full(SHAPE, -1000.0)
-    ct[:, 5:55, 5:75] = -100
-    reference = np.zeros(SHAPE, np.uint8)
-    reference[2:10, 30:46, 14:30] = Label.KIDNEY
-    reference[2:10, 30:46, 50:66] = Label.KIDNEY
-    reference[5:9, 32:44, 14:26] = Label.TUMOR
-    reference[3:5, 32:36, 60:64] = Label.CYST
-    ct[reference > 0] = 160
-    return ct, reference
-
-
-def shown(prediction=None, with_reference=True):
-    ct, reference = case_arrays()
-    if prediction is None:
-        prediction = reference
-    return Case(ct, prediction, reference if with_reference else None, (5.0, 1.0, 1.0))
 
 
 @pytest.fixture
@@ -79,47 +52,9 @@ def run_verb(folders, *more, references=True):
     return (folders / "report.html").read_text(encoding="utf-8")
 
 
-# Geometry
-
-
-@pytest.mark.parametrize("code", ["RAS", "LPS", "IPL", "ARS", "PIR", "SLA"])
-def test_every_orientation_becomes_head_to_feet_front_to_back_right_to_left(code):
-    ipl = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), KITS_AFFINE)
-    turn = nib.orientations.ornt_transform(nib.io_orientation(KITS_AFFINE), nib.orientations.axcodes2ornt(code))
-    turned = ipl.as_reoriented(turn)
-    assert "".join(nib.aff2axcodes(turned.affine)) == code
-    array = np.asarray(turned.dataobj)
-    assert (geometry.to_canonical(array, turned.affine) == np.asarray(ipl.dataobj)).all()
-    assert geometry.canonical_spacing(turned.affine) == (5.0, 1.0, 1.0)
-
-
-def test_an_oblique_volume_gets_the_closest_orientation():
-    angle = math.radians(20)
-    rotation = np.eye(4)
-    rotation[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    array = np.arange(24).reshape(2, 3, 4)
-    assert (geometry.to_canonical(array, rotation @ KITS_AFFINE) == array).all()
-    assert geometry.canonical_spacing(rotation @ KITS_AFFINE) == pytest.approx((5, 1, 1))
-
-
-def test_a_box_is_half_open_grows_in_millimetres_and_stops_at_the_border():
-    mask = np.zeros((10, 20, 30), bool)
-    assert geometry.bounding_box(mask) is None
-    mask[2:4, 5:9, 29] = True
-    box = geometry.bounding_box(mask)
-    assert box == ((2, 4), (5, 9), (29, 30))
-    assert geometry.crop(mask, box).shape == (2, 4, 1)
-    assert geometry.grow_box(box, 10.0, (5.0, 2.0, 1.0), geometry.whole_box(mask.shape)) == ((0, 6), (0, 14), (19, 30))
-
-
-def test_planes_are_cut_where_they_hold_most():
-    mask = np.zeros((5, 6, 7), bool)
-    mask[1:4, 2, 3] = True
-    mask[2, 2:5, 3] = True
-    assert geometry.fullest_point(mask) == (2, 2, 3)
-    assert geometry.plane_through(mask, "axial", 2).sum() == 3
-    assert geometry.plane_through(mask, "coronal", 2).shape == (5, 7)
-    assert geometry.plane_through(mask, "sagittal", 3).shape == (5, 6)
+@pytest.fixture
+def model(tmp_path):
+    return write_model(tmp_path)
 
 
 # The year, the training
@@ -141,36 +76,6 @@ def test_the_year_is_that_of_the_dataset_json_beside_the_predictions(content, ye
     assert year_of(tmp_path) == year
 
 
-LOG = """
-2026-11-21 06:15:52.062604: Epoch 0
-2026-11-21 06:15:58.055192: train_loss 0.3826
-2026-11-21 06:15:58.055374: val_loss 0.253
-2026-11-21 06:15:58.055481: Pseudo dice [np.float32(0.4), np.float32(0.2), nan]
-2026-11-21 06:15:59.266707: Epoch 1
-2026-11-21 06:16:07.857895: train_loss 0.1948
-2026-11-21 06:16:07.858083: val_loss nan
-"""
-AGAIN = """
-2026-11-21 07:15:59.266707: Epoch 1
-2026-11-21 07:16:07.857895: train_loss -0.1
-2026-11-21 07:16:07.858083: val_loss 0.1
-2026-11-21 07:16:07.858172: Pseudo dice [0.5, 0.7]
-"""
-
-
-@pytest.fixture
-def model(tmp_path):
-    """A model folder with one fold that was stopped and went on, and one without a checkpoint."""
-    folder = tmp_path / "ResUNetTrainer__KiTSDemoPlans__3d_lowres"
-    for fold in (0, 1):
-        (folder / f"fold_{fold}").mkdir(parents=True)
-    (folder / "plans.json").write_text('{"dataset_name": "Dataset220_KiTS2023"}')
-    (folder / "fold_0" / "training_log_2026_11_21_06_15_51.txt").write_text(LOG)
-    (folder / "fold_0" / "training_log_2026_11_21_07_15_51.txt").write_text(AGAIN)
-    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"weights")
-    return folder
-
-
 def test_a_folds_epochs_are_read_from_all_its_logs_and_the_last_one_counts(model):
     history = read_history(model / "fold_0")
     assert history.train_loss == {0: 0.3826, 1: -0.1}
@@ -189,121 +94,6 @@ def test_a_model_is_named_with_its_checkpoints_hash_and_epochs(model):
     assert list(found.histories) == ["0"]
     with pytest.raises(KitsError, match=r"fold_0: not the folder of a model. Name one like"):
         read_model(model / "fold_0")
-
-
-# Charts
-
-
-def positions(svg, shape, attribute):
-    return [float(value) for value in re.findall(rf'<{shape} [^>]*\b{attribute}="([-\d.]+)"', svg)]
-
-
-@given(st.lists(st.floats(0, 1), min_size=5, max_size=40))
-@settings(max_examples=30, deadline=None)
-def test_a_box_plot_has_matplotlibs_quartiles_and_whiskers(values):
-    (expected,) = matplotlib.cbook.boxplot_stats(values)
-    svg = charts.box_plots("Dice", {"tumor": values})
-
-    def to_score(x):
-        return (x - charts.MARGIN_LEFT) / (charts.WIDTH - 16 - charts.MARGIN_LEFT)
-
-    lines = [to_score(x) for x in positions(svg.split("<circle")[-1], "line", "x1")]
-    ends = [to_score(x) for x in positions(svg.split("<circle")[-1], "line", "x2")]
-    assert lines[0] == pytest.approx(expected["whislo"], abs=2e-4)
-    assert ends[0] == pytest.approx(expected["q1"], abs=2e-4)
-    assert lines[1] == pytest.approx(expected["q3"], abs=2e-4)
-    assert ends[1] == pytest.approx(expected["whishi"], abs=2e-4)
-    assert lines[2] == pytest.approx(expected["med"], abs=2e-4)
-    assert len(positions(svg, "circle", "cx")) == len(values)
-
-
-@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
-def test_ticks_are_round_and_hold_all_numbers(low, span):
-    ticks = charts._ticks(low, low + span)
-    assert 2 <= len(ticks) <= 8
-    step = ticks[1] - ticks[0]
-    assert ticks[0] <= low + step * 1e-6
-    assert ticks[-1] >= low + span - step * 1e-6
-    assert f"{step:.0e}"[0] in "125"
-
-
-def test_curves_start_left_end_right_and_rise_with_the_numbers(model):
-    history = read_history(model / "fold_0")
-    svg = charts.dice_curves({"0": history})
-    (points,) = re.findall(r'points="([^"]+)"', svg)
-    (x0, y0), (x1, y1) = (tuple(map(float, point.split(","))) for point in points.split())
-    assert (x0, x1) == (charts.CURVE_LEFT, charts.WIDTH - 16)
-    assert y1 < y0
-    losses = charts.loss_curves({"0": history})
-    assert losses.count("<polyline") == 2
-    assert losses.count("stroke-dasharray") == 1
-    assert charts.dice_curves({"0": read_history(model / "fold_1")}) == ""
-
-
-# Pictures
-
-
-def test_the_window_maps_minus_160_to_black_and_240_to_white():
-    assert overlays.window(np.array([[-1000, -160, 40, 240, 3000, np.nan]])).tolist() == [[0, 0, 128, 255, 255, 0]]
-
-
-def test_the_prediction_is_blended_in_and_the_reference_outlined():
-    grey = np.full((9, 9), 100, np.uint8)
-    tumor = np.full((9, 9), Label.TUMOR)
-    tumor[0] = 0
-    rgb = overlays.blend(grey, tumor, tumor)
-    assert rgb[0, 4].tolist() == [100, 100, 100]
-    assert rgb[1, 4].tolist() == rgb[2, 4].tolist() == list(COLOURS[Label.TUMOR])
-    assert rgb[5, 4].tolist() == [145, 98, 60]  # 0.6 x 100 + 0.4 x (213, 94, 0)
-    assert (overlays.blend(grey, tumor, None)[1, 4] == rgb[5, 4]).all()
-
-
-def test_planes_go_through_the_largest_lesion_of_the_reference_then_the_prediction_then_the_kidney():
-    ct, reference = case_arrays()
-    empty = np.zeros_like(reference)
-    point = overlays.point_of_interest(Case(ct, empty, reference, (5.0, 1.0, 1.0)))
-    assert reference[point] == Label.TUMOR
-    cyst = np.where(reference == Label.TUMOR, Label.KIDNEY, reference)
-    assert cyst[overlays.point_of_interest(Case(ct, cyst, None, (5.0, 1.0, 1.0)))] == Label.CYST
-    kidney = (reference > 0).astype(np.uint8)
-    assert kidney[overlays.point_of_interest(Case(ct, kidney, empty, (5.0, 1.0, 1.0)))] == Label.KIDNEY
-    assert overlays.point_of_interest(Case(ct, empty, None, (5.0, 1.0, 1.0))) == (6, 30, 40)
-
-
-def test_a_cube_looks_square_in_every_plane_whatever_the_slice_thickness():
-    labels = np.zeros((20, 100, 100), np.uint8)
-    labels[8:12, 40:60, 40:60] = Label.TUMOR  # 20 x 20 x 20 mm
-    case = Case(np.zeros(labels.shape), labels, None, (5.0, 1.0, 1.0))
-    box = tuple((0, length) for length in labels.shape)
-    for plane, index in zip(geometry.PLANES, (10, 50, 50), strict=True):
-        rgb = np.asarray(overlays._draw(case, overlays.Panel(plane, index, box), 4.0)).astype(int)
-        coloured = rgb[..., 0] - rgb[..., 2] > 40
-        assert coloured.any(axis=0).sum() == coloured.any(axis=1).sum() == 80
-
-
-def test_the_patients_right_is_on_the_left_of_the_axial_and_coronal_picture():
-    case = shown()
-    box = tuple((0, length) for length in SHAPE)
-    for plane, index in (("axial", 6), ("coronal", 38)):
-        rgb = np.asarray(overlays._draw(case, overlays.Panel(plane, index, box), 3.0)).astype(int)
-        columns = np.flatnonzero((rgb[..., 0] - rgb[..., 2] > 60).any(axis=0))
-        assert columns.max() < rgb.shape[1] / 2
-
-
-@pytest.mark.parametrize("labels", [0, None])
-@pytest.mark.parametrize("with_reference", [True, False])
-def test_pictures_keep_their_width_when_maps_are_empty_or_missing(labels, with_reference):
-    case = shown(np.zeros(SHAPE, np.uint8) if labels == 0 else None, with_reference)
-    for image in (overlays.render_planes(case), overlays.render_strip(case)):
-        assert overlays.PAGE_WIDTH * 0.9 < image.width < overlays.PAGE_WIDTH * 1.01
-        assert image.height > 50
-
-
-def test_an_image_of_air_and_one_slice_can_be_shown():
-    empty = np.zeros((1, 20, 20), np.uint8)
-    case = Case(np.full(empty.shape, -1000.0), empty, None, (5.0, 1.0, 1.0))
-    assert overlays.render_planes(case).width > 100
-    assert overlays.render_strip(case).width > 100
 
 
 # The page
