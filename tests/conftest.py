@@ -17,6 +17,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("NNUNET_KITS_SHARED", REPOSITORY.parent / "shared"))
 
 
+def pytest_collection_modifyitems(items):
+    """Modules with slow tests first: they are the longest, and no process should end alone with one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def nnunet(tmp_path, monkeypatch):
     """Empty nnU-Net folders below tmp_path, the shim found; returns tmp_path."""

@@ -22,10 +22,13 @@ from nnunet_kits.training.sampling import SAMPLINGS
 CPU = torch.device("cpu")
 FEW = {"num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 1, "imagenet_weights": "none"}
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:invalid value encountered:RuntimeWarning",  # nnU-Net divides 0 by 0 for a class that no patch shows
-    "ignore:Mean of empty slice:RuntimeWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:invalid value encountered:RuntimeWarning",  # nnU-Net divides 0 by 0 for a class that no patch shows
+        "ignore:Mean of empty slice:RuntimeWarning",
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
