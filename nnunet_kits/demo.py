@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.errors import KitsError
-from nnunet_kits.images import atomic_path
 from nnunet_kits.training.drive_cascade import Cascade, load_cascade, run_command, train_cascade
 
 DATASET_ID = 220

@@ -6,7 +6,6 @@ a temporary name in the same folder and renamed when complete, so that a kill le
 """
 
 import itertools
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import DTypeLike, NDArray
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
 
 AFFINE_TOLERANCE_MM = 1e-2
@@ -264,17 +264,6 @@ def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.floa
         else:
             with open(temporary, "wb") as handle:
                 image.to_stream(handle)
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of ``path``; rename it to ``path`` when the block ends well, else delete it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_same_grid(case: str, image: Volume | Grid, label: Volume | Grid) -> None:

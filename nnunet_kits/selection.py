@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
-from nnunet_kits.images import Planes, atomic_path, check_same_grid
+from nnunet_kits.images import Planes, check_same_grid
 from nnunet_kits.labels import TOLERANCES_MM, Label
 from nnunet_kits.postprocessing.determine import choose_chain, score_chains
 from nnunet_kits.postprocessing.files import label_files, read_kits_labels

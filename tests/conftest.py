@@ -6,6 +6,7 @@ import os
 os.environ["nnUNet_def_n_proc"] = "1"
 os.environ["nnUNet_compile"] = "F"
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in one process a CPU; more threads only wait for each other
 
 from pathlib import Path
 

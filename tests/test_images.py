@@ -1,5 +1,4 @@
 import gzip
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +10,6 @@ from nnunet_kits.errors import ImageError
 from nnunet_kits.images import (
     Grid,
     Volume,
-    atomic_path,
     check_same_grid,
     read_ct,
     read_grid,
@@ -244,21 +242,6 @@ def test_a_singular_affine_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ImageError, match=r"the affine .* is singular, so no grid can be written"):
         write_volume(tmp_path / "a.nii.gz", image_of(1), np.diag([1.0, 1, 0, 1]))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def fail(target: Path) -> None:
-        with atomic_path(target) as temporary:
-            temporary.write_text("half")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        fail(path)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def grid(shape=SHAPE, affine=IPL) -> Grid:

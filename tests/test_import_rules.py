@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
 
 LAYERS = (
     {"errors"},
-    {"labels", "environment", "machine"},
+    {"labels", "environment", "machine", "atomic"},
     {"geometry", "images", "resampling", "components", "batch"},
     {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference"},
@@ -22,6 +22,7 @@ NO_TORCH = {
     "labels",
     "environment",
     "machine",
+    "atomic",
     "geometry",
     "images",
     "resampling",

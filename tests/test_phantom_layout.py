@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -128,7 +130,9 @@ def test_a_second_run_makes_only_what_is_missing(tmp_path):
     kept = tmp_path / "t/dataset/case_00001/imaging.nii.gz"
     content, kept_at = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
-    (lost.parent / ".segmentation.nii.gz.1.part").write_bytes(b"half")
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    (lost.parent / f".segmentation.nii.gz.{killed.pid}.part").write_bytes(b"half")
     folders = write_tree(tmp_path / "t", "23", cases=3, size="tiny", progress=lambda *case: seen.append(case))
     assert seen == [("case_00000", False), ("case_00001", True), ("case_00002", True)]
     assert [f.name for f in folders] == ["case_00000", "case_00001", "case_00002"]

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.conversion.cases import Case
 from nnunet_kits.conversion.releases import Release
 from nnunet_kits.errors import ConversionError, ImageError
-from nnunet_kits.images import Grid, Volume, atomic_path, check_same_grid, read_grid, read_integers, write_volume
+from nnunet_kits.images import Grid, Volume, check_same_grid, read_grid, read_integers, write_volume
 from nnunet_kits.labels import Label
 
 MODES = ("compact", "copy", "hardlink", "symlink")

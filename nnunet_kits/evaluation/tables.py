@@ -1,10 +1,10 @@
 """The challenges' ``evaluation.csv``: one line a case, and their average."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import EvaluationError
 
 FILE = "evaluation.csv"
@@ -82,9 +82,5 @@ def check_same_cases(paths: Sequence[Path], tables: Sequence[Mapping[str, Row]])
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it, so that a kill leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.batch import run_cases
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
-from nnunet_kits.images import atomic_path, read_grid
+from nnunet_kits.images import read_grid
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
 from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, workers_that_fit
 from nnunet_kits.inference.model import CHECKPOINT, Model, load_model

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.geometry import Box
-from nnunet_kits.images import atomic_path
 from nnunet_kits.inference.coarse_to_fine import Prediction
 from nnunet_kits.inference.export import mean_probabilities, slabs
 from nnunet_kits.inference.model import Model

@@ -13,8 +13,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.images import atomic_path, read_ct, write_volume
+from nnunet_kits.images import read_ct, write_volume
 from nnunet_kits.inference.model import Model
 
 NIFTI = (".nii", ".nii.gz")

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import KitsError, MeasurementError
-from nnunet_kits.images import atomic_path, check_same_grid, read_ct, read_label_planes
+from nnunet_kits.images import check_same_grid, read_ct, read_label_planes
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import KitsError
-from nnunet_kits.images import atomic_path, write_volume
+from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.phantom.grid import Size, find_size
 from nnunet_kits.phantom.render import make_phantom
@@ -203,9 +204,6 @@ def _write_case(
     if all(path.is_file() for path in [*label_paths, image_path]):
         return folder, False
     folder.mkdir(parents=True, exist_ok=True)
-    for path in [*label_paths, image_path]:  # what a killed run was writing
-        for leftover in path.parent.glob(f".{path.name}.*.part"):
-            leftover.unlink(missing_ok=True)
     phantom = make_phantom(number, seed, size)
     label = year_labels(phantom.label, year)
     maps = [label] * len(label_paths)

@@ -19,9 +19,9 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import PlanError
-from nnunet_kits.images import atomic_path
 from nnunet_kits.planning.presets import Preset
 
 NO_MORE_POOLINGS_THAN = 999_999

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.batch import file_key, run_cases
 from nnunet_kits.errors import KitsError, PostprocessingError
-from nnunet_kits.images import Planes, atomic_path, read_label_planes, write_volume
+from nnunet_kits.images import Planes, read_label_planes, write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
 

@@ -13,9 +13,9 @@ from typing import Any
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import KitsError, PreprocessingError
-from nnunet_kits.images import atomic_path
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor, exact_scheme
 from nnunet_kits.preprocessing.record import ENDINGS, Record, is_whole, read_record, remove_case, settings_digest, stamp
 from nnunet_kits.preprocessing.workers import bytes_needed, fitting_workers, run_tasks

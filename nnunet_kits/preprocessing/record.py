@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.images import atomic_path
+from nnunet_kits.atomic import atomic_path
 
 MATTERS = (
     "preprocessor_name", "patch_size", "spacing", "normalization_schemes", "use_mask_for_norm",

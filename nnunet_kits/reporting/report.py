@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.batch import run_cases
 from nnunet_kits.errors import ImageError, KitsError
-from nnunet_kits.images import atomic_path
 from nnunet_kits.reporting import charts, page, tables
 from nnunet_kits.reporting.overlays import (
     WINDOW_LEVEL_HU,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_kits.images import atomic_path
+from nnunet_kits.atomic import atomic_path
 
 ENDING = "_label_counts.json"
 """The counts of ``<data identifier>`` lie in the dataset's preprocessed folder, under that name with this ending."""
