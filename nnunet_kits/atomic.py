@@ -14,7 +14,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     What killed processes left of writing the same file is deleted first.
     """
     for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if not _is_running(left_over.suffixes[-2].removeprefix(".")):
+        if not _is_running(left_over.name.split(".")[-2]):
             left_over.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -22,6 +22,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _is_running(pid: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.errors import KitsError
 from nnunet_kits.training.drive_cascade import Cascade, load_cascade, run_command, train_cascade
@@ -90,8 +90,7 @@ class Progress:
         self._write()
 
     def _write(self) -> None:
-        with atomic_path(self.file) as temporary:
-            temporary.write_text(json.dumps(self.content, indent=2))
+        write_text(self.file, json.dumps(self.content, indent=2))
 
 
 class Timed:

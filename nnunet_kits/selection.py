@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
@@ -96,8 +96,7 @@ def determine_postprocessing(
         "cases": scores,
     }
     for file, content in ((CHAIN_FILE, (chosen or NOTHING).as_json()), (RECORD_FILE, record)):
-        with atomic_path(output / file) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(output / file, json.dumps(content, indent=2) + "\n")
     Journal(output / JOURNAL_FILE).close()
     return chosen, record
 

@@ -103,8 +103,8 @@ def run_compare(options: argparse.Namespace) -> int:
     """Print the differences, second less first, and write them where asked."""
     import json
 
+    from nnunet_kits.atomic import write_text
     from nnunet_kits.evaluation.compare import compare_systems
-    from nnunet_kits.evaluation.tables import write_whole
 
     found = compare_systems(options.first, options.second, options.bootstrap)
     print(
@@ -120,5 +120,5 @@ def run_compare(options: argparse.Namespace) -> int:
             f"{row['better']}/{row['equal']}/{row['worse']}"
         )
     if options.output:
-        write_whole(options.output, json.dumps(found, indent=1))
+        write_text(options.output, json.dumps(found, indent=1))
     return 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.conversion.cases import Case
 from nnunet_kits.conversion.releases import Release
 from nnunet_kits.errors import ConversionError, ImageError
@@ -212,5 +212,4 @@ def _reason(error: OSError) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON atomically, one item a line."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import EvaluationError, KitsError
 from nnunet_kits.evaluation.case import Protocol, protocol_of, score_pair
 from nnunet_kits.evaluation.lesions import summarise
 from nnunet_kits.evaluation.references import Pair, find_pairs
-from nnunet_kits.evaluation.tables import row_of, write_csv, write_whole
+from nnunet_kits.evaluation.tables import row_of, write_csv
 from nnunet_kits.machine import cpu_count
 
 JOURNAL_FILE = ".evaluation.partial.jsonl"
@@ -80,7 +81,7 @@ def evaluate_folder(
     sampled = {case: found["samples"] for case, found in scores.items() if "samples" in found}
     if sampled:
         write_csv(folder / "evaluation_samples.csv", {case: mean_scores(found) for case, found in sampled.items()})
-    write_whole(folder / "metrics.json", json.dumps(metrics, indent=1))
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     journal.close()
     return metrics
 

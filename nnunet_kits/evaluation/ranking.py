@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nnunet_kits.atomic import write_text
 from nnunet_kits.errors import EvaluationError
-from nnunet_kits.evaluation.tables import check_same_cases, read_csv, write_whole
+from nnunet_kits.evaluation.tables import check_same_cases, read_csv
 
 COLUMNS = ("team_name", "final_rank", "mean_rank", "mean_dice", "mean_sd", "tumor_dice")
 
@@ -50,7 +51,7 @@ def write_ranking(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     written = {"team_name": "{}", "final_rank": "{}", "mean_rank": "{:.4f}"}
     lines = [",".join(columns)]
     lines += [",".join(written.get(column, "{:.8f}").format(row[column]) for column in columns) for row in rows]
-    write_whole(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _means(name: str, averages: Mapping[str, float]) -> dict[str, Any]:

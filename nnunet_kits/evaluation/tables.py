@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.errors import EvaluationError
 
 FILE = "evaluation.csv"
@@ -40,7 +40,7 @@ def write_csv(path: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
     lines = [",".join(["caseID", *next(iter(rows.values()))])]
     for case, row in (rows | {"average": average(list(rows.values()))}).items():
         lines.append(",".join([case, *(f"{value:.8f}" for value in row.values())]))
-    write_whole(path, "\n".join(lines))
+    write_text(path, "\n".join(lines))
 
 
 def read_csv(path: Path) -> dict[str, Row]:
@@ -78,9 +78,3 @@ def check_same_cases(paths: Sequence[Path], tables: Sequence[Mapping[str, Row]])
             )
         if list(table["average"]) != list(tables[0]["average"]):
             raise EvaluationError(f"{path} and {paths[0]} have different columns. Evaluate both with the same --year.")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it, so that a kill leaves the old file or the new one."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

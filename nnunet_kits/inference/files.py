@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import run_cases
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid
@@ -265,9 +265,7 @@ class _Record:
     def write_nnunet_files(self, model: Model) -> None:
         """dataset.json and plans.json, which nnU-Net's postprocessing and evaluation look for beside predictions."""
         for name, content in (("dataset.json", model.dataset_json), ("plans.json", model.plans.plans)):
-            with atomic_path(self.path.with_name(name)) as temporary:
-                temporary.write_text(json.dumps(content, indent=2, default=str))
+            write_text(self.path.with_name(name), json.dumps(content, indent=2, default=str))
 
     def _write(self) -> None:
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(self.content, indent=2))
+        write_text(self.path, json.dumps(self.content, indent=2))

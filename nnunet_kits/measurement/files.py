@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.errors import KitsError, MeasurementError
 from nnunet_kits.images import check_same_grid, read_ct, read_label_planes
@@ -161,8 +161,7 @@ def write_measures(output: Path, found: dict[str, Measures]) -> None:
             writer.writerow([case, *(_cell(row[column]) for column in COLUMNS)])
     content = {"version": __version__, "cases": {case: measures.as_json() for case, measures in found.items()}}
     for name, text in ((TABLE, table.getvalue()), (FULL, json.dumps(content, indent=2) + "\n")):
-        with atomic_path(output / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(output / name, text)
 
 
 def _cell(value: Any) -> Any:

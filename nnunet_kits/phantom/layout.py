@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 from nnunet_kits.errors import KitsError
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
@@ -188,8 +188,7 @@ def _claim(out: Path, record: dict[str, object]) -> None:
     if out.exists() and (not out.is_dir() or any(not p.name.startswith(f".{RECORD_NAME}.") for p in out.iterdir())):
         raise KitsError(f"{out}: exists, is not empty and holds no {RECORD_NAME}. Choose a new or empty folder.")
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _write_case(

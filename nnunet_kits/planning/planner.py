@@ -19,7 +19,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import PlanError
 from nnunet_kits.planning.presets import Preset
@@ -158,8 +158,7 @@ class PresetPlanner(ExperimentPlanner):
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "dataset.json") as temporary:
             shutil.copyfile(Path(self.raw_dataset_folder) / "dataset.json", temporary)
-        with atomic_path(folder / f"{self.plans_identifier}.json") as temporary:
-            temporary.write_text(json.dumps(plans, indent=4))
+        write_text(folder / f"{self.plans_identifier}.json", json.dumps(plans, indent=4))
 
 
 class ResEncLPresetPlanner(PresetPlanner, nnUNetPlannerResEncL):

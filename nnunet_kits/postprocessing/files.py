@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.batch import file_key, run_cases
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.images import Planes, read_label_planes, write_volume
@@ -183,5 +183,4 @@ class _Record:
         self._write()
 
     def _write(self) -> None:
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(self.content, indent=2), encoding="utf-8")
+        write_text(self.path, json.dumps(self.content, indent=2))

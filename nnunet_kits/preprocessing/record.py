@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 
 MATTERS = (
     "preprocessor_name", "patch_size", "spacing", "normalization_schemes", "use_mask_for_norm",
@@ -39,8 +39,7 @@ class Record:
 
     def save(self) -> None:
         """Write the file anew, under a temporary name first."""
-        with atomic_path(self.file) as temporary:
-            temporary.write_text(json.dumps({"settings": self.settings, "cases": self.cases}))
+        write_text(self.file, json.dumps({"settings": self.settings, "cases": self.cases}))
 
 
 def read_record(file: Path) -> Record | None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.batch import run_cases
 from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.reporting import charts, page, tables
@@ -212,8 +212,7 @@ def _cases(sections: Sequence[str], total: int, outlines: bool) -> str:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
         raise ImageError(
             f"{path}: cannot be written ({error.strerror}). Choose another file for the report."

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunet_kits.atomic import atomic_path
+from nnunet_kits.atomic import write_text
 
 ENDING = "_label_counts.json"
 """The counts of ``<data identifier>`` lie in the dataset's preprocessed folder, under that name with this ending."""
@@ -34,8 +34,7 @@ def label_counts(dataset: Any, cases: Sequence[str], labels: Sequence[int], kept
             fresh[case] = {"stamp": stamp, "voxels": _count(dataset, case)}
     known |= fresh
     if fresh:
-        with atomic_path(kept) as temporary:
-            temporary.write_text(json.dumps(known))
+        write_text(kept, json.dumps(known))
     return np.array([sum(known[case]["voxels"].get(str(int(label)), 0) for case in cases) for label in labels])
 
 
