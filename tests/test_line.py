@@ -101,14 +101,15 @@ def test_the_driver_runs_what_is_left_and_nothing_when_run_again(trained):
 
 def test_val_alone_writes_lost_predictions_again_and_the_driver_asks_for_just_that(trained):
     folder = trained.model("3d_lowres") / "predicted_next_stage" / CASCADE
-    lost, damaged, *_ = (file for file in sorted(folder.glob("*.b2nd")) if fold_of(trained, file.stem) == 1)
+    lost, damaged = (next(p for p in sorted(folder.glob("*.b2nd")) if fold_of(trained, p.stem) == f) for f in (0, 1))
     before = {file: file.read_bytes() for file in (lost, damaged)}
     lost.unlink()
     damaged.write_bytes(before[damaged][:50])
     driver = ("nnunet_kits", "cascade", "-d", 220, "-p", PLANS, "-tr", TRAINER, "--folds", 0, "--dry-run")
     left = [line for line in trained.run(*driver).splitlines() if line.startswith("nnUNetv2_train")]
-    assert [(c.split()[3], c.split()[-1]) for c in left] == [("1", "--val")]
-    trained.train("3d_lowres", 1, "--val")
+    assert [(c.split()[3], c.split()[-1]) for c in left] == [("0", "--val"), ("1", "--val")]
+    for fold in (0, 1):
+        trained.train("3d_lowres", fold, "--val")
     assert {file: file.read_bytes() for file in before} == before
     assert "nnUNetv2_train" not in trained.run(*driver)
 
