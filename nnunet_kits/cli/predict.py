@@ -14,7 +14,13 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "nnUNetv2_predict. A model is the folder nnUNet_results/<dataset>/<trainer>__<plans>__<configuration>.",
     )
     predict.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="a CT, or a folder of CTs")
-    predict.add_argument("-o", "--output", type=Path, required=True, metavar="PATH", help="folder for the label maps")
+    predict.add_argument(
+        *("-o", "--output"),
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="folder for the label maps; for one CT also the file to write",
+    )
     predict.add_argument(
         "--fine", type=Path, nargs="+", required=True, metavar="MODEL", help="model folder; several are averaged"
     )
