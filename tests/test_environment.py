@@ -167,9 +167,9 @@ def test_a_dataset_is_found_by_its_number_and_two_with_one_number_are_refused(tm
 
 
 def test_the_choices_of_the_command_line_are_the_shells_we_can_write():
-    from nnunet_kits.cli import setup
+    from nnunet_kits.cli import env
 
     verbs = argparse.ArgumentParser().add_subparsers()
-    setup.add_verbs(verbs)
+    env.add_verb(verbs)
     shell = next(action for action in verbs.choices["env"]._actions if action.dest == "shell")
     assert tuple(shell.choices) == environment.SHELLS

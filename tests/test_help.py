@@ -1,12 +1,15 @@
 """Help comes at once: the command line imports nothing heavy before a verb runs."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from nnunet_kits.cli.main import parser
+from nnunet_kits.cli.main import main, parser
 
+ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "nnunetv2", "numpy", "nibabel", "scipy", "PIL", "batchgenerators", "dynamic_network_architectures")
 CODE = f"""
 import sys
@@ -46,9 +49,25 @@ def test_every_verb_has_a_line_of_help_and_a_description():
 
 def test_version_is_the_packages(capsys):
     from nnunet_kits import __version__
-    from nnunet_kits.cli.main import main
 
     with pytest.raises(SystemExit) as end:
         main(["--version"])
     assert end.value.code == 0
     assert capsys.readouterr().out == f"nnunet_kits {__version__}\n"
+
+
+def test_help_lists_the_verbs_in_the_order_of_the_readme():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Verbs\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == verbs()
+
+
+def test_each_verb_runs_from_the_module_of_its_name():
+    for verb, sub in subparsers().choices.items():
+        assert sub.get_default("run").__module__ == f"nnunet_kits.cli.{verb}"
+
+
+def test_without_a_verb_the_help_is_printed(capsys):
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == parser().format_help()

@@ -14,7 +14,7 @@ from PIL import Image
 from small_report import KITS_AFFINE, case_arrays, write_model
 
 from nnunet_kits.cli import report as verb
-from nnunet_kits.cli.report import run_report
+from nnunet_kits.cli.report import run as run_report
 from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.images import write_volume
@@ -44,7 +44,7 @@ def folders(tmp_path):
 
 def run_verb(folders, *more, references=True):
     parser = argparse.ArgumentParser()
-    verb.add_verbs(parser.add_subparsers())
+    verb.add_verb(parser.add_subparsers())
     arguments = ["report", "--images", str(folders / "images"), "--predictions", str(folders / "predictions")]
     arguments += ["--references", str(folders / "references")] if references else []
     options = parser.parse_args([*arguments, "-o", str(folders / "report.html"), *more])
@@ -190,7 +190,7 @@ def test_without_references_there_are_sizes_and_pictures_but_no_scores(folders, 
 def test_one_case_can_be_given_by_its_files(folders):
     one = folders / "predictions" / "case_00002.nii.gz"
     parser = argparse.ArgumentParser()
-    verb.add_verbs(parser.add_subparsers())
+    verb.add_verb(parser.add_subparsers())
     files = ["--images", str(folders / "images" / "case_00002_0000.nii.gz"), "--predictions", str(one)]
     files += ["--references", str(folders / "references" / "case_00002.nii.gz"), "-o", str(folders / "one.html")]
     options = parser.parse_args(["report", *files])
@@ -220,7 +220,7 @@ def test_training_curves_and_what_was_run_are_shown(folders, model):
 
 def test_pictures_alone_are_png_files(folders, capsys):
     parser = argparse.ArgumentParser()
-    verb.add_verbs(parser.add_subparsers())
+    verb.add_verb(parser.add_subparsers())
     sources = ["--images", str(folders / "images"), "--predictions", str(folders / "predictions")]
     options = parser.parse_args(["report", *sources, "--png", str(folders / "png")])
     assert options.run(options) == 0

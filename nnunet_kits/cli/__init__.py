@@ -1,1 +1,1 @@
-"""The command line: one file per group of verbs. Nothing else imports it."""
+"""The command line: one file a verb, named as the verb. Nothing else imports it."""

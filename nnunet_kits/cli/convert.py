@@ -1,4 +1,4 @@
-"""``nnunet_kits convert``: a KiTS folder into nnU-Net's raw format."""
+"""The verb ``convert``: a KiTS folder into nnU-Net's raw format."""
 
 import argparse
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ a bad one stops the conversion with a line that names it. Run the same command a
 """
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb ``convert``."""
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``convert``."""
     parser = verbs.add_parser("convert", help="a KiTS folder into nnU-Net's raw format", description=DESCRIPTION)
     add = parser.add_argument
     add("source", metavar="FOLDER", help="the kits19, kits21 or kits23 repository, or its data folder")

@@ -1,11 +1,11 @@
-"""``demo``: the whole line on embedded data."""
+"""The verb ``demo``: the whole line on phantoms."""
 
 import argparse
 from pathlib import Path
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb."""
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``demo``."""
     demo = verbs.add_parser(
         "demo",
         help="run the whole line on phantoms: convert, plan, train a cascade, predict, score, report",
@@ -15,10 +15,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     demo.add_argument("--out", type=Path, default=Path("nnunet_kits_demo"), metavar="DIR", help="default ./%(default)s")
     demo.add_argument("--quick", action="store_true", help="fewer phantoms and epochs: shows that it runs, not more")
     demo.add_argument("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=run)
 
 
-def _demo(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Run what is left of it."""
     from nnunet_kits.demo import QUICK, WHOLE, default_device, run_demo
 
     run_demo(options.out, QUICK if options.quick else WHOLE, options.device or default_device())

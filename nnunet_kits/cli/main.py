@@ -7,20 +7,25 @@ import sys
 from nnunet_kits import __version__
 from nnunet_kits.errors import KitsError
 
-VERB_MODULES = (
-    "setup",
+VERBS = (
+    "env",
+    "doctor",
     "phantom",
     "convert",
-    "train",
+    "plan",
     "preprocess",
+    "trainers",
+    "cascade",
     "predict",
     "postprocess",
     "evaluate",
+    "rank",
+    "compare",
     "measure",
     "report",
     "demo",
 )
-"""Modules of :mod:`nnunet_kits.cli`, in the order of the help page. Each has ``add_verbs(subparsers)``."""
+"""Modules of :mod:`nnunet_kits.cli`, in the order of the help page. Each has ``add_verb(subparsers)``."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,9 +35,9 @@ def parser() -> argparse.ArgumentParser:
         description="Kidney, tumour and cyst segmentation in CT with unmodified nnU-Net v2.",
     )
     root.add_argument("--version", action="version", version=f"nnunet_kits {__version__}")
-    verbs = root.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for name in VERB_MODULES:
-        importlib.import_module(f"nnunet_kits.cli.{name}").add_verbs(verbs)
+    verbs = root.add_subparsers(title="verbs", metavar="VERB")
+    for name in VERBS:
+        importlib.import_module(f"nnunet_kits.cli.{name}").add_verb(verbs)
     return root
 
 
@@ -40,9 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input.
+        0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input or without a verb.
     """
-    options = parser().parse_args(arguments)
+    root = parser()
+    options = root.parse_args(arguments)
+    if not hasattr(options, "run"):
+        root.print_help(sys.stderr)
+        return 2
     try:
         return int(options.run(options) or 0)
     except KitsError as error:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``measure``."""
     measure = verbs.add_parser(
         "measure",
@@ -24,10 +24,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--min-volume-ml", type=float, default=0.0, metavar="ML", help="leave out smaller lesions (default: none)"
     )
     measure.add_argument("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
-    measure.set_defaults(run=run_measure)
+    measure.set_defaults(run=run)
 
 
-def run_measure(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Measure; 2 where a case failed."""
     from nnunet_kits.measurement.files import TABLE, measure_files
 

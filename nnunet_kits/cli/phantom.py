@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``phantom``."""
     parser = verbs.add_parser(
         "phantom",

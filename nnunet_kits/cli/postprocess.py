@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nnunet_kits.postprocessing.pipeline import Chain
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``postprocess``."""
     postprocess = verbs.add_parser(
         "postprocess",
@@ -46,10 +46,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     determine.add_argument(
         "--record", type=Path, metavar="DIR", help="folder for chain.json and determined.json (default: OUT)"
     )
-    postprocess.set_defaults(run=run_postprocess)
+    postprocess.set_defaults(run=run)
 
 
-def run_postprocess(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Postprocess, choose a chain, or both; 2 where a case failed."""
     from nnunet_kits.errors import PostprocessingError
     from nnunet_kits.postprocessing.files import postprocess_folder

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``predict``."""
     predict = verbs.add_parser(
         "predict",
@@ -52,10 +52,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     )
     predict.add_argument("-np", type=int, default=1, metavar="N", help="processes, if memory allows (default: 1)")
     predict.add_argument("--overwrite", action="store_true", help="predict again what is there")
-    predict.set_defaults(run=run_predict)
+    predict.set_defaults(run=run)
 
 
-def run_predict(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Predict; 2 where a case failed."""
     import torch
 

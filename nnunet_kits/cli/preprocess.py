@@ -1,4 +1,4 @@
-"""``nnunet_kits preprocess``: the arrays that nnUNetv2_preprocess would write, many times faster."""
+"""The verb ``preprocess``: the arrays that nnUNetv2_preprocess would write, many times faster."""
 
 import argparse
 
@@ -8,8 +8,8 @@ with less time and memory. Run the same command again to go on where it stopped;
 """
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb ``preprocess``."""
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``preprocess``."""
     parser = verbs.add_parser("preprocess", help="preprocess a planned dataset, fast", description=DESCRIPTION)
     add = parser.add_argument
     add("-d", "--dataset-id", type=int, required=True, metavar="ID", help="number of the dataset, for example 220")

@@ -14,7 +14,7 @@ NAMED = 12
 """Cases without a file that are named."""
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``report``."""
     report = verbs.add_parser(
         "report",
@@ -40,10 +40,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
     add("--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)")
     add("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
-    report.set_defaults(run=run_report)
+    report.set_defaults(run=run)
 
 
-def run_report(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Score and measure the predictions and write the report, the pictures or both."""
     from nnunet_kits.reporting.report import write_pictures, write_report
     from nnunet_kits.reporting.study import find_cases, year_of

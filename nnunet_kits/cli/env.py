@@ -1,4 +1,4 @@
-"""Verbs that set up and check a machine: ``env`` and ``doctor``."""
+"""The verb ``env``: nnU-Net's folders and our trainers, as lines of a shell."""
 
 import argparse
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 from nnunet_kits.errors import EnvironmentVariableError
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``env`` and ``doctor``."""
+def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``env``."""
     env = verbs.add_parser(
         "env",
         help="print the shell lines that set nnU-Net's folders and make our trainers known",
@@ -32,18 +32,10 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--shell", choices=("bash", "zsh", "fish", "powershell"), help="default: guessed from SHELL and PSModulePath"
     )
     env.add_argument("--no-create", action="store_true", help="do not create missing folders")
-    env.set_defaults(run=run_env)
-
-    doctor = verbs.add_parser(
-        "doctor",
-        help="check this machine: versions, folders, GPU, and that nnU-Net finds our trainers",
-        description="Check this machine. Exit code 1 if a check failed; each failure says what to do.",
-    )
-    doctor.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    doctor.set_defaults(run=run_doctor)
+    env.set_defaults(run=run)
 
 
-def run_env(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the lines on stdout, what was created on stderr. Nothing is printed to evaluate when it fails."""
     from nnunet_kits import environment
 
@@ -57,15 +49,6 @@ def run_env(options: argparse.Namespace) -> int:
     shell = options.shell or environment.guess_shell(os.environ)
     print(environment.shell_exports(settings, shell), end="")
     return 0
-
-
-def run_doctor(options: argparse.Namespace) -> int:
-    """Run every check and print the findings."""
-    from nnunet_kits import doctor
-
-    checks = doctor.run_checks()
-    print(doctor.as_json(checks) if options.json else doctor.as_table(checks))
-    return int(any(check.status == "fail" for check in checks))
 
 
 def _create(settings: dict[str, str]) -> None:
