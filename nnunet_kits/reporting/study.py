@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
+from nnunet_kits.evaluation.reading import read_labels
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_spacing, to_canonical
-from nnunet_kits.images import Volume, check_same_grid, read_ct, read_volume
+from nnunet_kits.images import Volume, check_same_grid, read_ct
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.files import find_tasks
 from nnunet_kits.measurement.measure import Measures, measure_labels
@@ -123,28 +123,28 @@ def load_case(case: ReportCase) -> tuple[Case, Measures, Measures | None]:
         KitsError: an unreadable file, or files that do not lie on one grid.
     """
     image = read_ct(case.image)
-    prediction = read_volume(case.prediction)
+    prediction = _read(case.prediction)
     check_same_grid(case.name, image, prediction)
-    reference = read_volume(case.reference) if case.reference else None
+    reference = _read(case.reference) if case.reference else None
     shown = Case(
         to_canonical(image.array, image.affine),
         to_canonical(prediction.array, image.affine),
         to_canonical(reference.array, image.affine) if reference else None,
         canonical_spacing(image.affine),
     )
-    predicted, true = (
-        measure_labels(_labels(labels), labels.affine, image.array) if labels else None
-        for labels in (prediction, reference)
-    )
-    assert predicted is not None
+    predicted = measure_labels(prediction.array, prediction.affine, image.array)
+    true = measure_labels(reference.array, reference.affine, image.array) if reference else None
     return shown, predicted, true
 
 
 def _measured(path: Path) -> Measures:
-    volume = read_volume(path)
-    return measure_labels(_labels(volume), volume.affine)
+    labels = _read(path)
+    return measure_labels(labels.array, labels.affine)
 
 
-def _labels(volume: Volume) -> NDArray[np.uint8]:
-    labels: NDArray[np.uint8] = volume.array.astype(np.uint8, copy=False)
-    return labels
+def _read(path: Path) -> Volume:
+    """A whole label map, every value checked."""
+    found = read_labels(path)
+    z, y, x = found.grid.shape
+    whole = found.within(((0, x), (0, y), (0, z))).T
+    return Volume(whole, found.grid.affine, found.grid.spacing_mm)

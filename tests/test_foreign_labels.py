@@ -1,0 +1,64 @@
+"""A label map with a value that is no label is refused by every door, and by each with the same words."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from small_report import KITS_AFFINE, case_arrays
+
+from nnunet_kits.errors import KitsError
+from nnunet_kits.evaluation import evaluate_case
+from nnunet_kits.measurement.files import Task as MeasureTask
+from nnunet_kits.measurement.files import measure_task
+from nnunet_kits.postprocessing.files import Task as PostprocessTask
+from nnunet_kits.postprocessing.files import postprocess_file
+from nnunet_kits.postprocessing.pipeline import load_chain
+from nnunet_kits.reporting.study import ReportCase, examine, load_case
+from nnunet_kits.selection import Task as SelectionTask
+from nnunet_kits.selection import score_task
+
+CHAIN = load_chain("two_kidneys")
+
+
+def tampered(folder, value, slope=1.0):
+    """A CT, its true label map, and that map with one voxel of another stored value; scaled by the header."""
+    ct, labels = case_arrays()
+    changed = labels.astype(np.float64)
+    changed[4, 40, 20] = value
+    files = {name: folder / f"{name}.nii.gz" for name in ("image", "label", "foreign")}
+    for name, array in (("image", ct), ("label", labels), ("foreign", changed)):
+        image = nib.Nifti1Image(array, KITS_AFFINE)
+        if name == "foreign":
+            image.header.set_slope_inter(slope, 0)
+        nib.save(image, files[name])
+    return files
+
+
+DOORS = {
+    "evaluate a prediction": lambda f: evaluate_case(f["foreign"], f["label"], "23"),
+    "evaluate against a reference": lambda f: evaluate_case(f["label"], f["foreign"], "23"),
+    "measure": lambda f: measure_task(MeasureTask("foreign", f["foreign"], None)),
+    "measure with a CT": lambda f: measure_task(MeasureTask("foreign", f["foreign"], f["image"])),
+    "postprocess": lambda f: postprocess_file(PostprocessTask(f["foreign"], f["label"].with_name("out.nii"), CHAIN)),
+    "choose a chain": lambda f: score_task(SelectionTask("foreign", f["foreign"], f["label"]), "23", [CHAIN]),
+    "choose a chain by a reference": lambda f: score_task(SelectionTask("a", f["label"], f["foreign"]), "23", [CHAIN]),
+    "report": lambda f: examine((ReportCase("foreign", f["image"], f["foreign"]), "23")),
+    "report a reference": lambda f: examine((ReportCase("a", f["image"], f["label"], f["foreign"]), "23")),
+    "show": lambda f: load_case(ReportCase("foreign", f["image"], f["foreign"])),
+    "show a reference": lambda f: load_case(ReportCase("foreign", f["image"], f["label"], f["foreign"])),
+}
+
+
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(258, "258"), (1.5, "1.5"), (np.nan, "nan"), (-1, "-1"), (4, "4"), (256, "256"), (257, "257"), (1e30, r"1e\+30")],
+)
+def test_a_value_that_is_no_label_is_refused_and_named(tmp_path, door, value, said):
+    with pytest.raises(KitsError, match=rf"foreign\.nii\.gz.* holds .*{said}"):
+        door(tampered(tmp_path, value))
+
+
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+def test_a_header_that_scales_labels_to_other_values_is_refused(tmp_path, door):
+    with pytest.raises(KitsError, match=r"foreign\.nii\.gz.* holds"):
+        door(tampered(tmp_path, 2, slope=2.0))  # tumour becomes 4
