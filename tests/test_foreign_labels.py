@@ -12,9 +12,9 @@ from nnunet_kits.measurement.files import measure_task
 from nnunet_kits.postprocessing.files import Task as PostprocessTask
 from nnunet_kits.postprocessing.files import postprocess_file
 from nnunet_kits.postprocessing.pipeline import load_chain
+from nnunet_kits.postprocessing.selection import Task as SelectionTask
+from nnunet_kits.postprocessing.selection import score_task
 from nnunet_kits.reporting.study import ReportCase, examine, load_case
-from nnunet_kits.selection import Task as SelectionTask
-from nnunet_kits.selection import score_task
 
 CHAIN = load_chain("two_kidneys")
 

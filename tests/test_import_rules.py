@@ -11,9 +11,9 @@ LAYERS = (
     {"errors"},
     {"labels", "environment", "machine", "atomic"},
     {"geometry", "images", "resampling", "components", "batch"},
-    {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "architectures", "losses"},
-    {"planning", "preprocessing", "training", "inference"},
-    {"recipes", "reporting", "workflow", "selection", "doctor"},
+    {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses"},
+    {"planning", "preprocessing", "training", "inference", "postprocessing"},
+    {"recipes", "reporting", "workflow", "doctor"},
     {"demo"},
     {"cli"},
 )
@@ -28,7 +28,6 @@ NO_TORCH = {
     "resampling",
     "components",
     "batch",
-    "selection",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own

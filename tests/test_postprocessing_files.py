@@ -15,7 +15,7 @@ from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.postprocessing import load_chain, postprocess_folder
 from nnunet_kits.postprocessing.determine import choose_chain
 from nnunet_kits.postprocessing.operations import keep_largest
-from nnunet_kits.selection import determine_postprocessing, find_folds
+from nnunet_kits.postprocessing.selection import determine_postprocessing, find_folds
 
 SHAPE = (12, 20, 40)  # voxels of 3.3 mm3
 
@@ -242,10 +242,10 @@ def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch):
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr("nnunet_kits.selection.run_cases", stopped)
+    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_cases", stopped)
     with pytest.raises(KeyboardInterrupt):
         determine_postprocessing(*places, folds / "out")
-    monkeypatch.setattr("nnunet_kits.selection.run_cases", original)
+    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_cases", original)
     assert determine_postprocessing(*places, folds / "out", say=calls.append) == expected
     assert calls[0] == "4 of 6 cases were scored before"
     assert len(calls) == 3
