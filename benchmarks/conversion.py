@@ -15,7 +15,7 @@ CONVERT = """
 import json, resource, sys, time
 from pathlib import Path
 from nnunet_kits.conversion.convert import convert
-from nnunet_kits.conversion.releases import RELEASES
+from nnunet_kits.releases import RELEASES
 from nnunet_kits.conversion.settings import Settings
 source, raw, year, mode = sys.argv[1:]
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -26,7 +26,8 @@ warnings.simplefilter("ignore")
 import numpy as np
 import SimpleITK
 from surface_distance import compute_surface_dice_at_tolerance, compute_surface_distances
-from nnunet_kits.labels import REGIONS, TOLERANCES_MM
+from nnunet_kits.labels import REGIONS
+from nnunet_kits.releases import RELEASES
 
 def challenge(prediction, reference, year):
     images = [SimpleITK.ReadImage(path) for path in (prediction, reference)]
@@ -47,7 +48,7 @@ def challenge(prediction, reference, year):
             continue
         scores.append(2 * np.count_nonzero(p & r) / sum(sizes))
         distances = compute_surface_distances(r, p, spacing)
-        scores.append(float(compute_surface_dice_at_tolerance(distances, TOLERANCES_MM[year][name])))
+        scores.append(float(compute_surface_dice_at_tolerance(distances, RELEASES[year].tolerances_mm[name])))
     return scores
 """
 

@@ -17,8 +17,8 @@ from typing import Any
 from side_by_side import machine, told_by
 
 from nnunet_kits.conversion.convert import convert
-from nnunet_kits.conversion.releases import RELEASES
 from nnunet_kits.conversion.settings import Settings
+from nnunet_kits.releases import RELEASES
 
 CASE = """
 import json, pickle, resource, sys, time

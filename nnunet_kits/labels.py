@@ -30,25 +30,6 @@ REGION_LABEL: dict[str, Label] = {
 }
 """Hierarchical evaluation class -> the label that a voxel keeps when this is the smallest class it belongs to."""
 
-LABELS_OF_YEAR: dict[str, tuple[Label, ...]] = {
-    "19": (Label.KIDNEY, Label.TUMOR),
-    "21": (Label.KIDNEY, Label.TUMOR, Label.CYST),
-    "23": (Label.KIDNEY, Label.TUMOR, Label.CYST),
-}
-"""Year, two digits -> foreground labels that its label maps may hold."""
-
-TOLERANCES_MM: dict[str, dict[str, float]] = {
-    "19": {},
-    "21": {"kidney_and_mass": 2.1780822681004897, "mass": 1.3929527150618852, "tumor": 1.536272517110166},
-    "23": {"kidney_and_mass": 1.0330772532390826, "mass": 1.1328796488598762, "tumor": 1.1498198361434828},
-}
-"""Year, two digits -> hierarchical evaluation class -> tolerance of its surface Dice in mm; KiTS19 scores none.
-
-Source: ``configuration/labels.py`` of neheller/kits23, and ``kits21/configuration/labels.py`` of neheller/kits21 at
-commit 14e9dca1. A later commit of the latter (697892ba) has KiTS23's three numbers instead; ``evaluate`` takes other
-tolerances as an option.
-"""
-
 
 def regions_of(labels: tuple[Label, ...]) -> dict[str, tuple[Label, ...]]:
     """The HECs that exist for a set of labels, each reduced to those labels.

@@ -5,7 +5,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from nnunet_kits.conversion.releases import RELEASES
+from nnunet_kits.labels import Label
+from nnunet_kits.releases import RELEASES
 
 SHAPE = (6, 10, 12)
 IPL = np.array([[0, 0, -0.875, 0], [0, -0.75, 0, 0], [-5.0, 0, 0, 0], [0, 0, 0, 1]])
@@ -21,7 +22,7 @@ def labels_of(number: int, year: str, shift: int = 0) -> np.ndarray:
     labels = np.zeros(SHAPE, np.uint8)
     labels[1:5, 2 : 8 - shift, 2:9] = 1
     labels[2, 3:5, 3:6] = 2
-    if year != "19" and number % 2 == 0:
+    if Label.CYST in RELEASES[year].labels and number % 2 == 0:
         labels[3, 5, 6:8] = 3
     return labels
 

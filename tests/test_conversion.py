@@ -7,9 +7,9 @@ import pytest
 from kits_trees import IPL, case_folder, image_of, labels_of, make_tree, save
 
 from nnunet_kits.conversion.convert import convert, stale_splits
-from nnunet_kits.conversion.releases import RELEASES
 from nnunet_kits.conversion.settings import Settings
 from nnunet_kits.errors import ConversionError
+from nnunet_kits.releases import RELEASES
 
 FIRST_TEST = {"19": 210, "21": 300, "23": 589}
 

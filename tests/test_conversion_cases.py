@@ -2,8 +2,8 @@ import pytest
 from kits_trees import case_folder, make_tree
 
 from nnunet_kits.conversion.cases import find_cases, missing_file
-from nnunet_kits.conversion.releases import RELEASES
 from nnunet_kits.errors import ConversionError
+from nnunet_kits.releases import RELEASES
 
 FIRST_TEST = {"19": 210, "21": 300, "23": 589}
 

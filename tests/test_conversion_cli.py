@@ -8,7 +8,7 @@ import pytest
 from kits_trees import case_folder, make_tree
 
 from nnunet_kits.cli.main import main
-from nnunet_kits.conversion.releases import RELEASES
+from nnunet_kits.releases import RELEASES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

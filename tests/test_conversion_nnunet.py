@@ -10,8 +10,8 @@ from kits_trees import IPL, SHAPE, case_folder, image_of, labels_of, make_tree, 
 from nnunet_kits.cli.main import main
 from nnunet_kits.conversion.convert import convert
 from nnunet_kits.conversion.dataset_json import dataset_json
-from nnunet_kits.conversion.releases import RELEASES
 from nnunet_kits.conversion.settings import Settings
+from nnunet_kits.releases import RELEASES
 
 
 @pytest.fixture

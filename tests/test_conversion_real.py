@@ -11,8 +11,8 @@ from conftest import SHARED
 
 from nnunet_kits.conversion.cases import find_cases
 from nnunet_kits.conversion.convert import convert
-from nnunet_kits.conversion.releases import RELEASES
 from nnunet_kits.conversion.settings import Settings
+from nnunet_kits.releases import RELEASES
 
 TOOL = SHARED / "tools" / "make_kits_tree.py"
 CASES = ("00003", "00015", "00061", "00160")  # 15 is uint16 with sform 0 in KiTS19, 160 is 796 columns wide

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnunet_kits.conversion.releases import RELEASES
 from nnunet_kits.conversion.splits import assign_folds, fold_of, splits_of
 from nnunet_kits.errors import ConversionError
+from nnunet_kits.releases import RELEASES
 
 numbers = st.sets(st.integers(0, 698), min_size=1, max_size=80)
 folds = st.integers(2, 12)

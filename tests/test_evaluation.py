@@ -17,7 +17,8 @@ from nnunet_kits.evaluation.hausdorff import robust_hausdorff_mm
 from nnunet_kits.evaluation.lesions import detect, size_class, summarise
 from nnunet_kits.evaluation.overlap import foreground, joint_histogram
 from nnunet_kits.evaluation.surfaces import find_surface, offsets_within, reach_of, surface_dice
-from nnunet_kits.labels import LABELS_OF_YEAR, REGIONS, TOLERANCES_MM, Label
+from nnunet_kits.labels import REGIONS, Label
+from nnunet_kits.releases import RELEASES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -57,9 +58,9 @@ label_maps = st.tuples(st.integers(0, 999), st.sampled_from([0.02, 0.3, 0.9, -0.
 @given(shape=shapes, spacing=spacings, ours=label_maps, theirs=label_maps, year=st.sampled_from(["21", "23"]))
 def test_scores_equal_the_challenges_on_any_masks(shape, spacing, ours, theirs, year):
     prediction, reference = blobs(ours[0], shape, ours[1]), blobs(theirs[0], shape, theirs[1])
-    found = score_case(prediction, reference, spacing, TOLERANCES_MM[year])
+    found = score_case(prediction, reference, spacing, RELEASES[year].tolerances_mm)
     for name, labels in REGIONS.items():
-        dice, surface = official(prediction, reference, labels, spacing, TOLERANCES_MM[year][name])
+        dice, surface = official(prediction, reference, labels, spacing, RELEASES[year].tolerances_mm[name])
         assert found["dice"][name] == pytest.approx(dice, abs=1e-12)
         assert found["surface_dice"][name] == pytest.approx(surface, abs=1e-12)
 
@@ -68,9 +69,9 @@ def test_scores_equal_the_challenges_on_any_masks(shape, spacing, ours, theirs, 
 @given(shape=shapes, spacing=spacings, ours=label_maps, theirs=label_maps, axes=st.permutations(range(3)))
 def test_no_score_depends_on_the_order_of_the_axes(shape, spacing, ours, theirs, axes):
     prediction, reference = blobs(ours[0], shape, ours[1]), blobs(theirs[0], shape, theirs[1])
-    found = score_case(prediction, reference, spacing, TOLERANCES_MM["23"], hd95=True)
+    found = score_case(prediction, reference, spacing, RELEASES["23"].tolerances_mm, hd95=True)
     turned = [array.transpose(axes) for array in (prediction, reference)]
-    again = score_case(*turned, [spacing[axis] for axis in axes], TOLERANCES_MM["23"], hd95=True)
+    again = score_case(*turned, [spacing[axis] for axis in axes], RELEASES["23"].tolerances_mm, hd95=True)
     for kind in ("dice", "surface_dice", "hd95_mm"):
         assert again[kind] == pytest.approx(found[kind], abs=1e-12)
 
@@ -85,7 +86,7 @@ def test_scores_equal_the_challenges_on_real_pairs(case):
     arrays = [SimpleITK.GetArrayFromImage(image) for image in images]
     found = evaluate_case(*files, "23")
     for name, labels in REGIONS.items():
-        dice, surface = official(*arrays, labels, images[0].GetSpacing()[::-1], TOLERANCES_MM["23"][name])
+        dice, surface = official(*arrays, labels, images[0].GetSpacing()[::-1], RELEASES["23"].tolerances_mm[name])
         assert found["dice"][name] == pytest.approx(dice, abs=1e-9)
         assert found["surface_dice"][name] == pytest.approx(surface, abs=1e-9)
     millilitres = np.prod(images[1].GetSpacing()) / 1000
@@ -133,10 +134,10 @@ def test_offsets_are_what_the_tolerance_reaches_the_shortest_first():
 
 def test_empty_masks_score_one_where_both_are_and_zero_where_one_is():
     empty, full = np.zeros((4, 4, 4), np.uint8), cube((4, 4, 4), (1, 1, 1), 2)
-    both = score_case(empty, empty, (1, 1, 1), TOLERANCES_MM["23"])
+    both = score_case(empty, empty, (1, 1, 1), RELEASES["23"].tolerances_mm)
     assert {*both["dice"].values(), *both["surface_dice"].values(), *both["label_dice"].values()} == {1.0}
     for pair in ((empty, full), (full, empty)):
-        one = score_case(*pair, (1, 1, 1), TOLERANCES_MM["23"])
+        one = score_case(*pair, (1, 1, 1), RELEASES["23"].tolerances_mm)
         assert {*one["dice"].values(), *one["surface_dice"].values(), one["label_dice"]["tumor"]} == {0.0}
         assert one["label_dice"]["kidney"] == 1.0
 
@@ -144,7 +145,7 @@ def test_empty_masks_score_one_where_both_are_and_zero_where_one_is():
 def test_a_class_that_one_map_lacks_scores_zero_while_others_do_not():
     prediction, reference = cube((6, 6, 6), (1, 1, 1), 4, 1), cube((6, 6, 6), (1, 1, 1), 4, 1)
     reference[2, 2, 2] = 3
-    found = score_case(prediction, reference, (1, 1, 1), TOLERANCES_MM["23"])
+    found = score_case(prediction, reference, (1, 1, 1), RELEASES["23"].tolerances_mm)
     assert found["dice"] == {"kidney_and_mass": 1.0, "mass": 0.0, "tumor": 1.0}
     assert found["surface_dice"] == {"kidney_and_mass": 1.0, "mass": 0.0, "tumor": 1.0}
     assert found["label_dice"]["kidney"] == pytest.approx(2 * 63 / (64 + 63))
@@ -163,12 +164,12 @@ def test_pairs_of_labels_are_counted(shape, ours, theirs):
 def test_kits19_has_the_dice_of_kidney_with_tumor_and_of_tumor_and_no_surface_dice():
     prediction, reference = cube((5, 5, 5), (1, 1, 1), 3, 1), cube((5, 5, 5), (1, 1, 1), 3, 1)
     prediction[1, 1, 1], reference[1, 1, 1:3] = 2, 2
-    found = score_case(prediction, reference, (1, 1, 1), TOLERANCES_MM["19"], LABELS_OF_YEAR["19"])
+    found = score_case(prediction, reference, (1, 1, 1), RELEASES["19"].tolerances_mm, RELEASES["19"].labels)
     # as starter_code/evaluation.py of kits19: greater than 0, greater than 1
     assert found["dice"] == {"kidney_and_mass": 1.0, "tumor": pytest.approx(2 / 3)}
     assert found["surface_dice"] == {}
     with pytest.raises(EvaluationError, match="holds the value 3, but its labels are 0, 1, 2"):
-        score_case(np.full((5, 5, 5), 3), reference, (1, 1, 1), {}, LABELS_OF_YEAR["19"])
+        score_case(np.full((5, 5, 5), 3), reference, (1, 1, 1), {}, RELEASES["19"].labels)
 
 
 def test_arrays_of_different_shape_are_refused():

@@ -14,9 +14,9 @@ from kits_trees import IPL, case_folder, labels_of, make_tree, save
 
 from nnunet_kits import evaluation
 from nnunet_kits.cli.main import main
-from nnunet_kits.errors import EvaluationError, ImageError
+from nnunet_kits.errors import EvaluationError, ImageError, KitsError
 from nnunet_kits.evaluation import evaluate
-from nnunet_kits.labels import TOLERANCES_MM
+from nnunet_kits.releases import RELEASES
 
 HEADER = "caseID,Dice_kidney,Dice_masses,Dice_tumor,SD_kidney,SD_masses,SD_tumor"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -65,7 +65,7 @@ def test_the_csv_has_the_challenges_format_and_the_json_the_same_numbers(folders
     lower, upper = metrics["interval_95"]["Dice_kidney"]
     assert lower <= rows["average"][0] <= upper
     assert scores["hd95_mm"]["kidney_and_mass"] > 0
-    assert metrics["tolerances_mm"] == TOLERANCES_MM["23"]
+    assert metrics["tolerances_mm"] == RELEASES["23"].tolerances_mm
     printed = capsys.readouterr().out
     assert f"Dice_kidney     {rows['average'][0]:.4f}  95 % interval {lower:.4f} to {upper:.4f}" in printed
     assert "HD95 kidney_and_mass: " in printed
@@ -208,13 +208,14 @@ def test_folders_that_hold_nothing_to_score_are_refused(folders, tmp_path):
     pred, ref = folders
     (tmp_path / "empty").mkdir()
     for names, said in (
-        ((pred, ref, "20"), "no KiTS evaluation of year '20'. Known: 19, 21, 23"),
         ((tmp_path / "empty", ref, "23"), r"empty: holds no \.nii\.gz or \.nii file and no case_XXXXX folder"),
         ((tmp_path / "none", ref, "23"), "none: no such folder"),
         ((pred, make_tree(tmp_path / "tree", "21"), "23"), "hold no segmentation.nii.gz, the label map of KiTS23"),
     ):
         with pytest.raises(EvaluationError, match=said):
             evaluation.evaluate_folder(*names)
+    with pytest.raises(KitsError, match=r"no KiTS release of year '20'\. Known: 19, 21, 23"):
+        evaluation.evaluate_folder(pred, ref, "20")
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(folders, tmp_path):

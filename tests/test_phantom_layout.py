@@ -12,6 +12,7 @@ from nnunet_kits.images import read_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.phantom import case_numbers, make_phantom, write_tree
 from nnunet_kits.phantom.layout import annotator_maps, year_labels
+from nnunet_kits.releases import RELEASES
 
 FOLDER = {"19": "data", "21": "kits21/data", "23": "dataset"}
 CASE_WITH_CYST = 0
@@ -85,7 +86,7 @@ def test_kits19_labels_cysts_as_kidney(trees):
     assert (new == Label.CYST).any()
     assert np.unique(old).tolist() == [0, 1, 2]
     assert np.array_equal(old == Label.KIDNEY, (new == Label.KIDNEY) | (new == Label.CYST))
-    assert year_labels(np.array([0, 1, 2, 3], np.uint8), "19").tolist() == [0, 1, 2, 1]
+    assert year_labels(np.array([0, 1, 2, 3], np.uint8), RELEASES["19"]).tolist() == [0, 1, 2, 1]
 
 
 def test_what_all_annotators_label_lies_in_the_majority_and_that_in_what_any_labels(trees):
@@ -104,7 +105,7 @@ def test_annotators_differ_by_a_pixel_within_the_slice():
     label[1, 1:4, 1:4] = Label.TUMOR
     maps = annotator_maps(label)
     assert [int((m > 0).sum()) for m in maps.values()] == [9, 1, 21]
-    assert list(maps) == ["aggregated_MAJ_seg.nii.gz", "aggregated_AND_seg.nii.gz", "aggregated_OR_seg.nii.gz"]
+    assert list(maps) == ["MAJ", "AND", "OR"]
     assert not any(m[[0, 2]].any() for m in maps.values())
 
 
@@ -170,7 +171,7 @@ def test_a_damaged_record_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"year": "20"}, "KiTS year '20' is not known. Choose one of: 19, 21, 23."),
+        ({"year": "20"}, "There is no KiTS release of year '20'. Known: 19, 21, 23."),
         ({"year": "19", "cases": 211}, "211 training cases of KiTS19 were asked for, but its numbers allow 1 to 210"),
         ({"year": "23", "cases": 0}, "0 training cases of KiTS23"),
         ({"year": "23", "test_cases": 111}, "111 test cases of KiTS23 .* allow 0 to 110"),

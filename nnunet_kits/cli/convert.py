@@ -3,24 +3,25 @@
 import argparse
 from collections.abc import Mapping
 
-from nnunet_kits.conversion.releases import RELEASES
+from nnunet_kits.releases import RELEASES, either
 
 DESCRIPTION = """
-Convert a KiTS19, KiTS21 or KiTS23 folder into $nnUNet_raw/DatasetNNN_KiTSYYYY. Every file is read whole and checked;
-a bad one stops the conversion with a line that names it. Run the same command again to go on where it stopped.
+Convert a KiTS folder into $nnUNet_raw/DatasetNNN_KiTSYYYY. Every file is read whole and checked; a bad one stops the
+conversion with a line that names it. Run the same command again to go on where it stopped.
 """
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``convert``."""
     parser = verbs.add_parser("convert", help="a KiTS folder into nnU-Net's raw format", description=DESCRIPTION)
+    aggregations = tuple(dict.fromkeys(name for release in RELEASES.values() for name in release.aggregations))
     add = parser.add_argument
-    add("source", metavar="FOLDER", help="the kits19, kits21 or kits23 repository, or its data folder")
+    add("source", metavar="FOLDER", help="the challenge's repository, or its data folder")
     add("--year", required=True, choices=tuple(RELEASES), help="which KiTS it is")
-    add("-d", "--dataset-id", type=int, metavar="N", help="number of the dataset (default: 64, 135 or 220 by year)")
-    add("--name", help="name after DatasetNNN_ (default: KiTS2019, KiTS2021 or KiTS2023)")
+    add("-d", "--dataset-id", type=int, metavar="N", help=f"number of the dataset (default: {by_year('dataset_id')})")
+    add("--name", help=f"name after DatasetNNN_ (default: {by_year('dataset_name')})")
     add("--labels", default="classes", choices=("classes", "regions"), help=HELP["labels"])
-    add("--aggregation", choices=("MAJ", "AND", "OR"), help=HELP["aggregation"])
+    add("--aggregation", choices=aggregations, help=HELP["aggregation"])
     add("--mode", default="compact", choices=("compact", "copy", "hardlink", "symlink"), help=HELP["mode"])
     add("--folds", type=int, default=5, metavar="N", help="folds in splits_final.json (default: 5)")
     add("--exclude", nargs="+", default=[], metavar="CASE", help=HELP["exclude"])
@@ -28,6 +29,11 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--verify", action="store_true", help="run nnU-Net's own verify_dataset_integrity at the end")
     add("-np", "--workers", type=int, metavar="N", help="processes (default: as CPUs and free memory allow)")
     parser.set_defaults(run=run)
+
+
+def by_year(fact: str) -> str:
+    """A fact of every year, as a choice."""
+    return either([str(getattr(release, fact)) for release in RELEASES.values()])
 
 
 HELP = {
@@ -44,10 +50,10 @@ def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from nnunet_kits.conversion.convert import convert, stale_splits
-    from nnunet_kits.conversion.releases import release_of
     from nnunet_kits.conversion.settings import Settings
     from nnunet_kits.conversion.verify import nnunet_workers, verify_with_nnunet
     from nnunet_kits.environment import nnunet_folder
+    from nnunet_kits.releases import release_of
 
     release = release_of(options.year)
     settings = Settings(

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunet_kits.releases import RELEASES
+
 DESCRIPTION = """
 Dice and surface Dice of each hierarchical evaluation class, equal to the challenge's own code. Writes evaluation.csv in
 its format, and metrics.json with volumes and the detection of tumours. Every file is read whole and checked. Run the
@@ -16,7 +18,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add = evaluate.add_argument
     add("predictions", type=Path, metavar="PRED", help="folder of case_XXXXX.nii.gz, or one label map")
     add("references", type=Path, metavar="REF", help="a KiTS folder, a folder of the same names, or one label map")
-    add("--year", required=True, choices=("19", "21", "23"), help="whose labels and tolerances")
+    add("--year", required=True, choices=tuple(RELEASES), help="whose labels and tolerances")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for the results (default: PRED)")
     add("-np", type=int, metavar="N", help="processes (default: as many as are worth it)")
     add("--hd95", action="store_true", help="also the 95th percentile of the surface distances; slow")

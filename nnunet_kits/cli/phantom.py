@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from nnunet_kits.labels import Label
+from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``phantom``."""
@@ -14,7 +17,9 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "after an interruption or to add cases.",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="new or empty folder, or one begun with the same options")
-    parser.add_argument("--year", choices=("19", "21", "23"), default="23", help="challenge to imitate (default: 23)")
+    parser.add_argument(
+        "--year", choices=tuple(RELEASES), default=DEFAULT_YEAR, help="challenge to imitate (default: %(default)s)"
+    )
     parser.add_argument("--cases", type=int, default=12, metavar="N", help="labelled training cases (default: 12)")
     parser.add_argument("--test-cases", type=int, default=0, metavar="N", help="cases without labels (default: 0)")
     parser.add_argument(
@@ -36,7 +41,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(options: argparse.Namespace) -> int:
     """Write the phantoms and print the next command."""
-    from nnunet_kits.phantom import YEARS, write_tree
+    from nnunet_kits.phantom import write_tree
 
     def progress(case: str, made: bool) -> None:
         print(f"{case} {'written' if made else 'kept'}", flush=True)
@@ -52,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         progress=progress,
     )
-    if options.year == "19":
-        print("KiTS19 does not label cysts: those on these kidneys are labelled as kidney.")
-    print(f"next: nnunet_kits convert --year {options.year} {options.out / YEARS[options.year].data_folder}")
+    release = RELEASES[options.year]
+    if Label.CYST not in release.labels:
+        print(f"{release.edition} does not label cysts: those on these kidneys are labelled as kidney.")
+    print(f"next: nnunet_kits convert --year {options.year} {options.out / release.data_folders[0]}")
     return 0

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_kits.releases import RELEASES
+
 if TYPE_CHECKING:
     from nnunet_kits.postprocessing.pipeline import Chain
 
@@ -38,7 +40,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     determine.add_argument(
         "--references", type=Path, metavar="REF", help="a KiTS folder, or a folder of the same names"
     )
-    determine.add_argument("--year", choices=("19", "21", "23"), help="labels and tolerances")
+    determine.add_argument("--year", choices=tuple(RELEASES), help="labels and tolerances")
     determine.add_argument(
         "--chains", nargs="+", default=[], metavar="NAME", help="candidates (default: all shipped chains)"
     )

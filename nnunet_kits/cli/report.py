@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_kits.errors import KitsError
+from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 
 if TYPE_CHECKING:
     from nnunet_kits.reporting.study import Finding, ReportCase
@@ -28,7 +29,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--references", type=Path, metavar="DIR", help="label maps to score against (labelsTs), or one file")
     add("-o", "--output", type=Path, metavar="FILE", help="the HTML file to write")
     add("--png", type=Path, metavar="DIR", help="write the pictures of every case here, as PNG files")
-    add("--year", choices=("19", "21", "23"), help="whose tolerances (default: the dataset's, else 23)")
+    add("--year", choices=tuple(RELEASES), help=f"whose tolerances (default: the dataset's, else {DEFAULT_YEAR})")
     add(
         "--model",
         type=Path,

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.conversion.cases import Case
-from nnunet_kits.conversion.releases import Release
 from nnunet_kits.errors import ConversionError, ImageError
 from nnunet_kits.images import Grid, Volume, check_same_grid, read_grid, read_integers, write_volume
 from nnunet_kits.labels import Label
+from nnunet_kits.releases import Release, editions_that_label, either
 
 MODES = ("compact", "copy", "hardlink", "symlink")
 RECORD_FORMAT = 1
@@ -161,7 +161,8 @@ def _count(labels: NDArray[np.generic]) -> dict[str, int]:
 def _check_labels(release: Release, counts: dict[str, int]) -> None:
     wrong = sorted({int(value) for value in counts} - {0, *release.labels})
     if wrong:
-        hint = " A cyst label means KiTS21 or KiTS23: wrong --year?" if wrong == [Label.CYST] else ""
+        known = editions_that_label(Label.CYST)
+        hint = f" A cyst label means {either(known)}: wrong --year?" if wrong == [Label.CYST] else ""
         found = ", ".join(f"{value} ({counts[str(value)]} voxels)" for value in wrong)
         raise ImageError(f"the label map holds {found}, but {release.edition} knows only {_allowed(release)}.{hint}")
 

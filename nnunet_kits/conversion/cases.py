@@ -5,8 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_kits.conversion.releases import RELEASES, Release, editions_with
 from nnunet_kits.errors import ConversionError
+from nnunet_kits.releases import RELEASES, Release, editions_with, either
 
 CASE_FOLDER = re.compile(r"case_(\d{5})")
 
@@ -44,8 +44,7 @@ def data_folder(release: Release, source: Path) -> Path:
     """
     if not source.is_dir():
         raise ConversionError(f"{source}: no such folder. Name the {release.edition} repository or its data folder.")
-    others = [folder for other in RELEASES.values() for folder in other.data_folders]
-    for folder in dict.fromkeys([".", *release.data_folders, *others]):
+    for folder in release.places:
         candidate = source / folder
         if candidate.is_dir() and any(CASE_FOLDER.fullmatch(entry.name) for entry in candidate.iterdir()):
             return candidate
@@ -93,7 +92,7 @@ def missing_file(release: Release, case: Case) -> str | None:
         )
     if case.label is not None and not case.label.exists():
         without = [f"--year {r.year}" for r in RELEASES.values() if r.is_test(case.number)]
-        hint = f", or is it {_either(without)}, which has no label for it?" if without else "."
+        hint = f", or is it {either(without)}, which has no label for it?" if without else "."
         return f"{case.name}: {case.label} is missing, but {release.edition} labels this case. Get it again{hint}"
     return None
 
@@ -106,8 +105,8 @@ def _check_edition(release: Release, folder: Path, number: int) -> None:
             if name not in own and (folder / name).exists():
                 same = [r for r in RELEASES.values() if name in r.label_files.values()]
                 raise ConversionError(
-                    f"{folder.name}: {name} belongs to {_either([r.edition for r in same])}, but "
-                    f"{release.edition} was asked for. Use {_either([f'--year {r.year}' for r in same])}."
+                    f"{folder.name}: {name} belongs to {either([r.edition for r in same])}, but "
+                    f"{release.edition} was asked for. Use {either([f'--year {r.year}' for r in same])}."
                 )
     label = folder / release.label_file(None)
     if release.is_training(number) or (release.is_test(number) and not label.exists()):
@@ -118,9 +117,5 @@ def _check_edition(release: Release, folder: Path, number: int) -> None:
     else:
         reason = f"is not a case number of {release.edition}"
         likely = editions_with(number)
-    hint = f"This looks like {_either(likely)}: use its --year" if likely else "No KiTS edition has it"
+    hint = f"This looks like {either(likely)}: use its --year" if likely else "No KiTS edition has it"
     raise ConversionError(f"{folder.name}: {reason}. {hint}, or leave it out with --exclude {number}.")
-
-
-def _either(words: list[str]) -> str:
-    return " or ".join(words)

@@ -13,6 +13,7 @@ from nnunet_kits.conversion.settings import Settings
 from nnunet_kits.conversion.workers import default_workers, run_cases
 from nnunet_kits.errors import ConversionError
 from nnunet_kits.labels import Label
+from nnunet_kits.releases import RELEASES, either
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,10 @@ def _notes(settings: Settings, cases: Sequence[Case], records: dict[str, Record]
     empty = [name for name, record in training.items() if set(record["voxels_per_label"]) <= {"0"}]
     if empty:
         notes.append(f"No voxel is labelled in {', '.join(empty)}.")
-    cyst = str(int(Label.CYST))
-    if Label.CYST in release.labels and len(training) >= 20:
-        if not any(cyst in record["voxels_per_label"] for record in training.values()):
-            notes.append(f"None of {len(training)} cases has a cyst, but half of {release.edition}'s do. Is it KiTS19?")
+    cysts = any(str(int(Label.CYST)) in record["voxels_per_label"] for record in training.values())
+    if Label.CYST in release.labels and len(training) >= 20 and not cysts:
+        likely = either([r.edition for r in RELEASES.values() if Label.CYST not in r.labels])
+        notes.append(f"None of {len(training)} cases has a cyst, but half of {release.edition}'s do. Is it {likely}?")
     copied = [name for name, record in records.items() if record["mode"] == "compact" and record["stored"] != "int16"]
     if copied:
         notes.append(f"Copied as they are, because int16 would lose something: {', '.join(copied)}.")

@@ -3,8 +3,8 @@
 from typing import Any
 
 from nnunet_kits import __version__
-from nnunet_kits.conversion.releases import Release
 from nnunet_kits.labels import REGION_LABEL, Label, regions_of
+from nnunet_kits.releases import Release
 
 LABEL_MODES = ("classes", "regions")
 READER = "NibabelIOWithReorient"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from nnunet_kits.conversion.case_conversion import MODES
 from nnunet_kits.conversion.dataset_json import LABEL_MODES
-from nnunet_kits.conversion.releases import Release
 from nnunet_kits.conversion.splits import DEFAULT_FOLDS
 from nnunet_kits.errors import ConversionError
+from nnunet_kits.releases import Release
 
 DATASET_NAME = re.compile(r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*")
 

@@ -9,7 +9,8 @@ from nnunet_kits.errors import EvaluationError, KitsError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.reading import Box, LabelMap, read_labels
 from nnunet_kits.evaluation.references import Pair
-from nnunet_kits.labels import LABELS_OF_YEAR, TOLERANCES_MM, Label
+from nnunet_kits.labels import Label
+from nnunet_kits.releases import release_of
 
 AFFINE_TOLERANCE_MM = 1e-2
 """Two maps lie on one grid when no corner of the volume lies further apart than this; as in ``images.py``."""
@@ -20,7 +21,7 @@ class Protocol:
     """What a case is scored by.
 
     Attributes:
-        year: 19, 21 or 23.
+        year: two digits.
         labels: foreground labels that may occur.
         tolerances_mm: hierarchical evaluation class -> tolerance of its surface Dice.
         hd95: also the 95th percentile of the surface distances.
@@ -41,20 +42,19 @@ def protocol_of(year: str, tolerances_mm: Sequence[float] | None = None, hd95: b
         hd95: see :class:`Protocol`.
 
     Raises:
-        EvaluationError: no such year, or tolerances that do not fit it.
+        EvaluationError: tolerances that do not fit the year.
+        KitsError: no such year.
     """
-    found = str(year).removeprefix("20")
-    if found not in LABELS_OF_YEAR:
-        raise EvaluationError(f"There is no KiTS evaluation of year {year!r}. Known: {', '.join(LABELS_OF_YEAR)}.")
-    tolerances = TOLERANCES_MM[found]
+    release = release_of(year)
+    tolerances = release.tolerances_mm
     if tolerances_mm is not None:
         if len(tolerances_mm) != len(tolerances) or min(tolerances_mm, default=0.0) < 0:
             raise EvaluationError(
-                f"tolerances {', '.join(f'{t:g}' for t in tolerances_mm)} mm: KiTS{found} needs {len(tolerances)}, "
-                f"none below 0, for {', '.join(tolerances) or 'no class'}."
+                f"tolerances {', '.join(f'{t:g}' for t in tolerances_mm)} mm: {release.edition} needs "
+                f"{len(tolerances)}, none below 0, for {', '.join(tolerances) or 'no class'}."
             )
         tolerances = dict(zip(tolerances, tolerances_mm, strict=True))
-    return Protocol(found, LABELS_OF_YEAR[found], tolerances, hd95)
+    return Protocol(release.year, release.labels, tolerances, hd95)
 
 
 def evaluate_case(
@@ -69,7 +69,7 @@ def evaluate_case(
     Args:
         prediction: ``.nii.gz`` or ``.nii``.
         reference: on the same grid.
-        year: ``19``, ``21`` or ``23``: labels and tolerances.
+        year: of the labels and tolerances.
         hd95: also the 95th percentile of the surface distances.
         tolerances_mm: others than the year's.
 

@@ -49,7 +49,7 @@ def evaluate_folder(
     Args:
         predictions: folder of ``case_XXXXX.nii.gz``, or a KiTS folder; or one file, then ``references`` is one too.
         references: likewise.
-        year: ``19``, ``21`` or ``23``: labels and tolerances.
+        year: of the labels and tolerances.
         output: folder for the results; None for that of the predictions.
         workers: processes; None for as many as are worth it.
         hd95: also the 95th percentile of the surface distances.

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits.errors import EvaluationError
+from nnunet_kits.releases import reference_files, release_of
 
 ENDINGS = (".nii.gz", ".nii")
-LABEL_FILES = {"19": "segmentation.nii.gz", "21": "aggregated_MAJ_seg.nii.gz", "23": "segmentation.nii.gz"}
-"""Year -> the reference in a case's folder of its repository."""
-DATA_FOLDERS = ("", "dataset", "kits21/data", "data")
-"""Where the case folders lie below a repository's root."""
 CASE_FOLDER = re.compile(r"case_\d{5}")
-SAMPLES = "segmentation_samples"
-"""KiTS21's sampled segmentations, ``group_N/*.nii.gz`` in a case's folder."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +63,10 @@ def find_pairs(
     sampled = [pair.case for pair in found if pair.samples]
     if sampled and len(sampled) < len(found):
         lacking = [pair.case for pair in found if not pair.samples]
+        folder = theirs.release.samples.partition("/")[0]
         raise EvaluationError(
-            f"{references}: no {SAMPLES} of {_few(lacking)}, but {len(sampled)} other cases have them. "
-            "Sample them with KiTS21's own code, or pass --no-samples to score against the majority alone."
+            f"{references}: no {folder} of {_few(lacking)}, but {len(sampled)} other cases have them. "
+            "Sample them with the challenge's own code, or pass --no-samples to score against the majority alone."
         )
     return found
 
@@ -86,7 +82,7 @@ class References:
     """
 
     def __init__(self, folder: Path, year: str) -> None:
-        self.folder, self.year = folder, year
+        self.folder, self.release = folder, release_of(year)
         self.files = label_maps(folder, year)
 
     def of(self, case: str) -> Path | None:
@@ -95,8 +91,8 @@ class References:
 
     def samples(self, case: str) -> tuple[Path, ...]:
         """KiTS21's sampled segmentations of a case, over all groups; none where the folder has none."""
-        beside = self.files[case].parent
-        return tuple(sorted(beside.glob(f"{SAMPLES}/group*/*.nii.gz"))) if self.year == "21" else ()
+        pattern = self.release.samples
+        return tuple(sorted(self.files[case].parent.glob(pattern))) if pattern else ()
 
 
 def label_maps(folder: Path, year: str) -> dict[str, Path]:
@@ -107,17 +103,19 @@ def label_maps(folder: Path, year: str) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such folder. Name a folder of label maps, or a KiTS repository.")
-    for below in DATA_FOLDERS:
+    release = release_of(year)
+    label_file = release.label_file(None)
+    for below in release.places:
         data = folder / below
         cases = (
             [entry for entry in sorted(data.iterdir()) if CASE_FOLDER.fullmatch(entry.name)] if data.is_dir() else []
         )
-        found = {case.name: case / LABEL_FILES[year] for case in cases if (case / LABEL_FILES[year]).is_file()}
+        found = {case.name: case / label_file for case in cases if (case / label_file).is_file()}
         if found:
             return found
         if any(case.is_dir() for case in cases):
             raise EvaluationError(
-                f"{data}: its case folders hold no {LABEL_FILES[year]}, the label map of KiTS{year}. "
+                f"{data}: its case folders hold no {label_file}, the label map of {release.edition}. "
                 "Is it another year's folder?"
             )
     flat: dict[str, Path] = {}
@@ -140,7 +138,7 @@ def _single(prediction: Path, reference: Path) -> Pair:
         if not file.is_file():
             raise EvaluationError(f"{file}: no such file. Name two label maps, or two folders of them.")
     named = prediction.resolve()
-    in_case_folder = CASE_FOLDER.fullmatch(named.parent.name) and named.name in LABEL_FILES.values()
+    in_case_folder = CASE_FOLDER.fullmatch(named.parent.name) and named.name in reference_files()
     case = named.parent.name if in_case_folder else re.sub(r"\.nii(\.gz)?$", "", named.name)
     return Pair(case, prediction, reference)
 

@@ -16,10 +16,9 @@ from nnunet_kits.errors import KitsError, MeasurementError
 from nnunet_kits.images import check_same_grid, read_ct, read_label_planes
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
+from nnunet_kits.releases import image_files, reference_files
 
 ENDINGS = (".nii.gz", ".nii")
-KITS_LABELS = ("segmentation.nii.gz", "aggregated_MAJ_seg.nii.gz")
-KITS_IMAGE = "imaging.nii.gz"
 TABLE, FULL, JOURNAL = "measures.csv", "measures.json", ".measures.partial.jsonl"
 
 
@@ -117,7 +116,7 @@ def find_tasks(labels: Path, images: Path | None) -> dict[str, Task]:
         files = {_stem(labels): labels}
     else:
         files = {_stem(file): file for ending in ENDINGS for file in sorted(labels.glob(f"*{ending}"))}
-        for name in KITS_LABELS:
+        for name in reference_files():
             files |= {file.parent.name: file for file in sorted(labels.glob(f"case_*/{name}"))}
     if not files:
         raise MeasurementError(
@@ -129,7 +128,7 @@ def find_tasks(labels: Path, images: Path | None) -> dict[str, Task]:
 
 def _stem(file: Path) -> str:
     """The case: for a KiTS file its folder's name, else the file's without its ending."""
-    if file.name in KITS_LABELS:
+    if file.name in reference_files():
         return file.parent.name
     return next((file.name.removesuffix(ending) for ending in ENDINGS if file.name.endswith(ending)), file.stem)
 
@@ -141,10 +140,11 @@ def _image_of(case: str, images: Path | None) -> Path | None:
     if images.is_file():
         return images
     names = [f"{case}{channel}{ending}" for channel in ("_0000", "") for ending in ENDINGS]
-    found = next((images / name for name in [*names, f"{case}/{KITS_IMAGE}"] if (images / name).is_file()), None)
+    names += [f"{case}/{name}" for name in image_files()]
+    found = next((images / name for name in names if (images / name).is_file()), None)
     if found is None:
         raise MeasurementError(
-            f"{images}: no CT of {case}, neither {names[0]} nor {case}/{KITS_IMAGE}. "
+            f"{images}: no CT of {case}, neither {names[0]} nor {names[-1]}. "
             "Name the folder that holds it with --images."
         )
     return found

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,52 +18,12 @@ from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.phantom.grid import Size, find_size
 from nnunet_kits.phantom.render import make_phantom
+from nnunet_kits.releases import Release, release_of
 
 PHANTOM_VERSION = 1
 """Raised whenever the same seed gives other pictures than before."""
 
 RECORD_NAME = "phantom.json"
-
-
-@dataclass(frozen=True)
-class YearLayout:
-    """How one challenge numbers and names its cases.
-
-    Attributes:
-        data_folder: where the case folders are, below the repository root.
-        training_numbers: half-open ranges of case numbers with labels.
-        test_numbers: half-open range of case numbers without.
-        label_names: label files of a training case.
-        labels: values that occur in them.
-    """
-
-    data_folder: str
-    training_numbers: tuple[range, ...]
-    test_numbers: range
-    label_names: tuple[str, ...]
-    labels: tuple[Label, ...]
-
-
-_ALL = (Label.KIDNEY, Label.TUMOR, Label.CYST)
-_AGGREGATED = ("aggregated_MAJ_seg.nii.gz", "aggregated_AND_seg.nii.gz", "aggregated_OR_seg.nii.gz")
-
-YEARS: dict[str, YearLayout] = {
-    "19": YearLayout("data", (range(210),), range(210, 300), ("segmentation.nii.gz",), _ALL[:2]),
-    "21": YearLayout("kits21/data", (range(300),), range(300, 400), _AGGREGATED, _ALL),
-    "23": YearLayout("dataset", (range(300), range(400, 589)), range(589, 699), ("segmentation.nii.gz",), _ALL),
-}
-"""Challenge year -> layout. KiTS23 has no cases 300 to 399; KiTS21 kept its test cases to itself."""
-
-
-def find_year(year: str) -> YearLayout:
-    """The layout of a challenge year.
-
-    Raises:
-        KitsError: there was no such challenge.
-    """
-    if year not in YEARS:
-        raise KitsError(f"KiTS year {year!r} is not known. Choose one of: {', '.join(YEARS)}.")
-    return YEARS[year]
 
 
 def case_numbers(year: str, cases: int, test_cases: int = 0) -> tuple[list[int], list[int]]:
@@ -72,22 +32,22 @@ def case_numbers(year: str, cases: int, test_cases: int = 0) -> tuple[list[int],
     Raises:
         KitsError: the year is not known, or its challenge has fewer cases.
     """
-    layout = find_year(year)
-    training = [number for numbers in layout.training_numbers for number in numbers]
-    test = list(layout.test_numbers)
+    release = release_of(year)
+    training = [number for numbers in release.training for number in numbers]
+    test = [number for numbers in release.test for number in numbers]
     for asked, known, kind in ((cases, training, "training"), (test_cases, test, "test")):
         lowest = 1 if kind == "training" else 0
         if not lowest <= asked <= len(known):
             raise KitsError(
-                f"{asked} {kind} cases of KiTS{year} were asked for, but its numbers allow {lowest} to {len(known)}. "
-                "Ask for a number in this range."
+                f"{asked} {kind} cases of {release.edition} were asked for, but its numbers allow {lowest} to "
+                f"{len(known)}. Ask for a number in this range."
             )
     return training[:cases], test[:test_cases]
 
 
-def year_labels(label: NDArray[np.uint8], year: str) -> NDArray[np.uint8]:
-    """The label map as a year labels it: KiTS19 knows no cysts and counts those on a kidney as kidney."""
-    if Label.CYST in find_year(year).labels:
+def year_labels(label: NDArray[np.uint8], release: Release) -> NDArray[np.uint8]:
+    """The label map as a year labels it: one that knows no cysts (KiTS19) counts those on a kidney as kidney."""
+    if Label.CYST in release.labels:
         return label
     return np.where(label == Label.CYST, np.uint8(Label.KIDNEY), label)
 
@@ -99,7 +59,7 @@ def annotator_maps(label: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
     laid over one another in KiTS21's order: kidney, cyst, tumor.
 
     Returns:
-        File name -> label map, in the order of the year's ``label_names``.
+        Aggregation, as in :attr:`nnunet_kits.releases.Release.label_files` -> label map.
     """
     in_slice = ndimage.generate_binary_structure(3, 1)
     in_slice[[0, 2]] = False
@@ -108,7 +68,7 @@ def annotator_maps(label: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
         structure = label == value
         every[ndimage.binary_erosion(structure, in_slice)] = value
         anyone[ndimage.binary_dilation(structure, in_slice)] = value
-    return dict(zip(_AGGREGATED, (label, every, anyone), strict=True))
+    return {"MAJ": label, "AND": every, "OR": anyone}
 
 
 def write_tree(
@@ -126,7 +86,7 @@ def write_tree(
 
     Args:
         out: the repository root to imitate; created, or holding phantoms of the same seed, year and size.
-        year: "19", "21" or "23".
+        year: whose labels, file names and case numbers.
         cases: number of labelled training cases.
         test_cases: number of test cases, which get an image only.
         seed: picks the set of patients.
@@ -141,15 +101,15 @@ def write_tree(
     Raises:
         KitsError: unknown year or size, more cases than the year has, or a folder that holds something else.
     """
-    layout, size = find_year(year), find_size(size)
+    release, size = release_of(year), find_size(size)
     out, test_labels = Path(out), Path(test_labels) if test_labels is not None else None
     training, test = case_numbers(year, cases, test_cases)
     if jobs < 1:
         raise KitsError(f"jobs is {jobs}, but at least one process must work.")
-    _claim(out, {"version": PHANTOM_VERSION, "year": year, "seed": seed, "size": asdict(size)})
+    _claim(out, {"version": PHANTOM_VERSION, "year": release.year, "seed": seed, "size": asdict(size)})
     if test_labels is not None and test:
         test_labels.mkdir(parents=True, exist_ok=True)
-    make = partial(_write_case, out / layout.data_folder, year, seed, size, test_labels, frozenset(test))
+    make = partial(_write_case, out / release.data_folders[0], release, seed, size, test_labels, frozenset(test))
     folders = []
     for folder, made in _map(make, training + test, jobs):
         folders.append(folder)
@@ -192,25 +152,23 @@ def _claim(out: Path, record: dict[str, object]) -> None:
 
 
 def _write_case(
-    data: Path, year: str, seed: int, size: Size, test_labels: Path | None, test: frozenset[int], number: int
+    data: Path, release: Release, seed: int, size: Size, test_labels: Path | None, test: frozenset[int], number: int
 ) -> tuple[Path, bool]:
     """Write the files of one case that are missing; the image last, so that it stands for a complete case."""
-    layout, folder = YEARS[year], data / f"case_{number:05d}"
-    label_paths = [folder / name for name in layout.label_names]
+    folder = data / f"case_{number:05d}"
+    label_paths = {name: folder / file for name, file in release.label_files.items()}
     if number in test:
-        label_paths = [test_labels / f"{folder.name}.nii.gz"] if test_labels is not None else []
-    image_path = folder / "imaging.nii.gz"
-    if all(path.is_file() for path in [*label_paths, image_path]):
+        label_paths = {"": test_labels / f"{folder.name}.nii.gz"} if test_labels is not None else {}
+    image_path = folder / release.image_file
+    if all(path.is_file() for path in [*label_paths.values(), image_path]):
         return folder, False
     folder.mkdir(parents=True, exist_ok=True)
     phantom = make_phantom(number, seed, size)
-    label = year_labels(phantom.label, year)
-    maps = [label] * len(label_paths)
-    if len(label_paths) > 1:
-        maps = list(annotator_maps(label).values())
-    for path, values in zip(label_paths, maps, strict=True):
+    label = year_labels(phantom.label, release)
+    maps = annotator_maps(label) if any(label_paths) else {"": label}
+    for name, path in label_paths.items():
         if not path.is_file():
-            write_volume(path, values, phantom.affine)
+            write_volume(path, maps[name], phantom.affine)
     if not image_path.is_file():
         write_volume(image_path, phantom.image.astype(np.float64), phantom.affine)
     return folder, True

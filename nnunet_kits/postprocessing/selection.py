@@ -17,10 +17,10 @@ from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.images import Planes, check_same_grid
-from nnunet_kits.labels import TOLERANCES_MM, Label
 from nnunet_kits.postprocessing.determine import choose_chain, score_chains
 from nnunet_kits.postprocessing.files import label_files, read_kits_labels
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
+from nnunet_kits.releases import Release, release_of
 
 CHAIN_FILE = "chain.json"
 RECORD_FILE = "determined.json"
@@ -58,7 +58,7 @@ def determine_postprocessing(
         predictions: validation folders, one a fold; or the folder of a trained model (``fold_*/validation``);
             or with ``splits`` one folder with the predictions of all folds.
         references: a KiTS folder, or a folder of label maps with the same names.
-        year: ``19``, ``21`` or ``23``: labels and tolerances.
+        year: of the labels and tolerances.
         output: folder for the results.
         chains: names or files of the candidates; empty for all shipped ones.
         splits: nnU-Net's ``splits_final.json``.
@@ -72,8 +72,7 @@ def determine_postprocessing(
         PostprocessingError: folders that are no folds, a case without reference, an unknown chain.
         ImageError: a prediction and its reference that cannot be read or do not lie on one grid.
     """
-    if year not in TOLERANCES_MM:
-        raise PostprocessingError(f"There is no KiTS evaluation of year {year!r}. Known: {', '.join(TOLERANCES_MM)}.")
+    release = release_of(year)
     candidates = [load_chain(name) for name in (chains or chain_names())]
     names = [chain.name for chain in candidates]
     if len(set(names)) < len(names):
@@ -81,15 +80,15 @@ def determine_postprocessing(
     folds = find_folds(predictions, splits)
     if len(folds) == 1:
         say("Only one fold is given, so that one alone must become better. Give all folds.")
-    tasks = _tasks(folds, References(references, year))
+    tasks = _tasks(folds, References(references, release.year))
     output.mkdir(parents=True, exist_ok=True)
-    scores = _scores(tasks, year, candidates, Journal(output / JOURNAL_FILE), workers, say)
+    scores = _scores(tasks, release, candidates, Journal(output / JOURNAL_FILE), workers, say)
     cases = {fold: list(files) for fold, files in folds.items()}
     chosen, record = choose_chain(scores, cases, candidates)
     record = {
         "version": __version__,
-        "year": year,
-        "score": "mean of Dice and surface Dice over the HECs" if TOLERANCES_MM[year] else "mean of Dice over the HECs",
+        "year": release.year,
+        "score": f"mean of Dice{' and surface Dice' * bool(release.tolerances_mm)} over the HECs",
         "rule": "the highest mean over all cases among the chains that raise the mean of every fold",
         "folds": cases,
         **record,
@@ -159,20 +158,20 @@ def _tasks(folds: Mapping[str, Mapping[str, Path]], references: References) -> d
 
 def _scores(
     tasks: Mapping[str, Task],
-    year: str,
+    release: Release,
     chains: Sequence[Chain],
     journal: Journal,
     workers: int,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Case -> candidate -> scores; what a stopped run left is not done again."""
-    made_with = [__version__, year, [[chain.name, chain.as_json()["steps"]] for chain in chains]]
+    made_with = [__version__, release.year, [[chain.name, chain.as_json()["steps"]] for chain in chains]]
     keys = {case: json.dumps([made_with, file_key(task.prediction, task.reference)]) for case, task in tasks.items()}
     scores = {case: journal.results[key] for case, key in keys.items() if key in journal.results}
     if scores:
         say(f"{len(scores)} of {len(tasks)} cases were scored before")
     left = {case: task for case, task in tasks.items() if case not in scores}
-    for case, outcome in run_cases(partial(score_task, year=year, chains=tuple(chains)), left, workers):
+    for case, outcome in run_cases(partial(score_task, release=release, chains=tuple(chains)), left, workers):
         if isinstance(outcome, KitsError):
             raise outcome
         journal.add(keys[case], outcome)
@@ -181,7 +180,7 @@ def _scores(
     return {case: scores[case] for case in tasks}
 
 
-def score_task(task: Task, year: str, chains: Sequence[Chain]) -> dict[str, dict[str, float]]:
+def score_task(task: Task, release: Release, chains: Sequence[Chain]) -> dict[str, dict[str, float]]:
     """Scores of one prediction as it is and after every chain.
 
     Raises:
@@ -192,14 +191,13 @@ def score_task(task: Task, year: str, chains: Sequence[Chain]) -> dict[str, dict
     start = min(prediction.start, reference.start)
     stop = max(planes.start + planes.array.shape[2] for planes in (prediction, reference))
     ours, theirs = (_placed(planes, start, stop) for planes in (prediction, reference))
-    labels = tuple(label for label in Label if label and (label != Label.CYST or year != "19"))
     highest = int(max(ours.max(initial=0), theirs.max(initial=0)))
-    if highest > max(labels):
-        raise PostprocessingError(f"{task.case}: holds label {highest}, which KiTS{year} does not have.")
+    if highest > max(release.labels):
+        raise PostprocessingError(f"{task.case}: holds label {highest}, which {release.edition} does not have.")
     spacing = reference.grid.spacing_mm[::-1]
 
     def score(changed: NDArray[np.uint8]) -> dict[str, float]:
-        found = score_case(changed, theirs, spacing, TOLERANCES_MM[year], labels)
+        found = score_case(changed, theirs, spacing, release.tolerances_mm, release.labels)
         return {f"{kind}_{name}": found[kind][name] for kind in ("dice", "surface_dice") for name in found[kind]}
 
     voxel_mm3 = float(abs(np.linalg.det(reference.grid.affine[:3, :3])))

@@ -9,6 +9,7 @@ from nnunet_kits import __version__
 from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.batch import run_cases
 from nnunet_kits.errors import ImageError, KitsError
+from nnunet_kits.releases import DEFAULT_YEAR
 from nnunet_kits.reporting import charts, page, tables
 from nnunet_kits.reporting.overlays import (
     WINDOW_LEVEL_HU,
@@ -32,7 +33,7 @@ def write_report(
     title: str,
     intro: str,
     cases: Sequence[ReportCase],
-    year: str = "23",
+    year: str = DEFAULT_YEAR,
     facts: Sequence[tuple[str, str]] = (),
     models: Sequence[TrainedModel] = (),
     pictures: int = PICTURES,
@@ -46,7 +47,7 @@ def write_report(
         title: heading.
         intro: one or more paragraphs.
         cases: what was predicted; empty predictions are shown as such.
-        year: ``19``, ``21`` or ``23``, for the tolerances of the surface Dice.
+        year: for the tolerances of the surface Dice.
         facts: what was run: (name, value).
         models: what was trained.
         pictures: at most so many cases, the worst, are shown with pictures; the tables have all.

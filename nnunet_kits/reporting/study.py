@@ -17,6 +17,7 @@ from nnunet_kits.images import Volume, check_same_grid, read_ct
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.files import find_tasks
 from nnunet_kits.measurement.measure import Measures, measure_labels
+from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 from nnunet_kits.reporting.overlays import Case
 
 
@@ -67,7 +68,7 @@ def find_cases(images: Path, predictions: Path, references: Path | None, year: s
         predictions: label maps, or one.
         references: label maps of the same names, a KiTS folder, or one file; None for none. A case without one is
             shown without scores.
-        year: ``19``, ``21`` or ``23``.
+        year: whose references they are.
 
     Raises:
         MeasurementError: no prediction, or one without its CT.
@@ -86,15 +87,19 @@ def year_of(predictions: Path) -> str:
     """The KiTS year that a folder's predictions belong to, from the ``dataset.json`` that nnU-Net leaves beside them.
 
     Returns:
-        What the conversion wrote there; without, ``19`` where there is no cyst label, else ``23``.
+        What the conversion wrote there; without, :data:`DEFAULT_YEAR`, or the last one that labels cysts, or none, as
+        these predictions do.
     """
     try:
         described = json.loads((predictions / "dataset.json").read_text(encoding="utf-8"))
         values = {value for entry in described["labels"].values() for value in np.atleast_1d(entry).tolist()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):  # none, or not as nnU-Net writes it
-        return "23"
+        return DEFAULT_YEAR
     release = str(described.get("release", "")).removeprefix("KiTS")
-    return release if release in ("19", "21", "23") else "23" if Label.CYST in values else "19"
+    if release in RELEASES:
+        return release
+    likely = [DEFAULT_YEAR, *reversed(RELEASES)]
+    return next(year for year in likely if (Label.CYST in RELEASES[year].labels) == (Label.CYST in values))
 
 
 def examine(task: tuple[ReportCase, str]) -> Finding:

@@ -1,12 +1,15 @@
-"""The KiTS challenges' data releases as data: a new year is one entry here and one thin script.
+"""The KiTS challenges as data: a year is one entry, and everything that knows of years reads it here.
 
-Source: the repositories neheller/kits19, neheller/kits21, neheller/kits23 and https://kits-challenge.org.
+Source: the repositories neheller/kits19, neheller/kits21, neheller/kits23 and https://kits-challenge.org. Tolerances:
+``configuration/labels.py`` of neheller/kits23, and ``kits21/configuration/labels.py`` of neheller/kits21 at commit
+14e9dca1; a later commit of the latter (697892ba) has KiTS23's three numbers instead. ``evaluate`` takes other
+tolerances as an option.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nnunet_kits.errors import ConversionError
+from nnunet_kits.errors import ConversionError, KitsError
 from nnunet_kits.labels import Label
 
 LICENCE = "CC BY-NC-SA 4.0"
@@ -20,14 +23,15 @@ NOT_USED_BY_NNUNET = (
 
 @dataclass(frozen=True)
 class Release:
-    """One year's training data.
+    """One year's data and how it is scored.
 
     Attributes:
         year: as on the command line, two digits.
         dataset_id: nnU-Net's number for it, carried on from the field's own converters.
         dataset_name: what follows ``DatasetNNN_``.
-        data_folders: where the cases lie below the repository's root.
-        label_files: aggregation name ("" where there is only one label map) -> file in the case's folder.
+        data_folders: where the cases lie below the repository's root; phantoms are laid out in the first.
+        label_files: aggregation name ("" where there is only one label map) -> file in the case's folder. The first is
+            the reference that is scored against.
         labels: foreground values that its label maps may hold.
         training: ranges of the numbers of cases published with labels.
         test: ranges of the numbers of cases published, or reserved, without labels.
@@ -35,8 +39,10 @@ class Release:
         reference: paper that describes the data.
         url: where the data come from.
         description: one line for dataset.json.
+        tolerances_mm: hierarchical evaluation class -> tolerance of its surface Dice; none where none is scored.
         licence: the data's own.
         image_file: the CT in the case's folder.
+        samples: pattern of further segmentations in the case's folder that are scored against too; "" for none.
     """
 
     year: str
@@ -50,9 +56,11 @@ class Release:
     reference: str
     url: str
     description: str
+    tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     known_bad: Mapping[int, str] = field(default_factory=dict)
     licence: str = LICENCE
     image_file: str = "imaging.nii.gz"
+    samples: str = ""
 
     @property
     def edition(self) -> str:
@@ -76,6 +84,12 @@ class Release:
             known = ", ".join(self.aggregations) or "none: leave --aggregation away"
             raise ConversionError(f"{self.edition} has no aggregation {aggregation!r}. Known for this year: {known}.")
         return self.label_files[aggregation]
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Folders below a repository's root to look for cases in: the root, then this year's own, then the others'."""
+        others = (folder for release in RELEASES.values() for folder in release.data_folders)
+        return tuple(dict.fromkeys((".", *self.data_folders, *others)))
 
     def is_training(self, number: int) -> bool:
         """Whether this case was published with labels."""
@@ -114,6 +128,8 @@ RELEASES: dict[str, Release] = {
         reference=KITS21_PAPER,
         url="https://github.com/neheller/kits21",
         description="KiTS21: kidney, tumour and cyst in CT, 300 training cases, three annotators joined",
+        tolerances_mm={"kidney_and_mass": 2.1780822681004897, "mass": 1.3929527150618852, "tumor": 1.536272517110166},
+        samples="segmentation_samples/group*/*.nii.gz",
     ),
     "23": Release(
         year="23",
@@ -127,23 +143,47 @@ RELEASES: dict[str, Release] = {
         reference=KITS21_PAPER,
         url="https://github.com/neheller/kits23",
         description="KiTS23: kidney, tumour and cyst in corticomedullary and nephrogenic CT, 489 training cases",
+        tolerances_mm={"kidney_and_mass": 1.0330772532390826, "mass": 1.1328796488598762, "tumor": 1.1498198361434828},
     ),
 }
 """Year -> release."""
+
+DEFAULT_YEAR = "23"
+"""The year that is meant where nothing tells it."""
 
 
 def release_of(year: str) -> Release:
     """The release of a year, written ``23`` or ``2023``.
 
     Raises:
-        ConversionError: no such year.
+        KitsError: no such year.
     """
     found = RELEASES.get(str(year).removeprefix("20"))
     if found is None:
-        raise ConversionError(f"There is no KiTS release of year {year!r}. Known: {', '.join(RELEASES)}.")
+        raise KitsError(f"There is no KiTS release of year {year!r}. Known: {', '.join(RELEASES)}.")
     return found
 
 
 def editions_with(number: int) -> list[str]:
     """Names of the editions that number a case so."""
     return [r.edition for r in RELEASES.values() if r.is_training(number) or r.is_test(number)]
+
+
+def reference_files() -> tuple[str, ...]:
+    """Names of the label maps that are scored against, over all years."""
+    return tuple(dict.fromkeys(release.label_file(None) for release in RELEASES.values()))
+
+
+def image_files() -> tuple[str, ...]:
+    """Names of the CTs, over all years."""
+    return tuple(dict.fromkeys(release.image_file for release in RELEASES.values()))
+
+
+def editions_that_label(label: Label) -> list[str]:
+    """Names of the editions whose label maps may hold a label."""
+    return [release.edition for release in RELEASES.values() if label in release.labels]
+
+
+def either(words: Sequence[str]) -> str:
+    """Words as a choice: ``KiTS19, KiTS21 or KiTS23``."""
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
