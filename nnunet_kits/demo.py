@@ -250,7 +250,7 @@ def next_commands() -> list[str]:
         "nnunet_kits convert --year 23 ~/kits23/dataset",
         "nnUNetv2_extract_fingerprint -d 220",
         "nnunet_kits plan -d 220 --preset KiTSCascadePlans",
-        "nnUNetv2_preprocess -d 220 -plans_name KiTSCascadePlans -c 3d_lowres 3d_fullres",
+        "nnunet_kits preprocess -d 220 -p KiTSCascadePlans",
         "nnunet_kits cascade -d 220 -p KiTSCascadePlans -tr ResUNetTrainer",
     ]
 

@@ -74,7 +74,7 @@ def test_the_message_names_the_commands_for_trained_untrained_and_unpreprocessed
     finish(stage.model_folder / "fold_0")
     text = explain(stage, unusable_predictions(stage, "acx"), SPLITS)
     assert "for every case, but 3 have none that can be used (a: it has no low-resolution prediction; c: it" in text
-    assert "\n  nnUNetv2_preprocess -d 220 -plans_name SmallPlans -c 3d_fullres\n" in text
+    assert "\n  nnunet_kits preprocess -d 220 -p SmallPlans -c 3d_fullres\n" in text
     assert "\n  nnUNetv2_train 220 3d_lowres 0 -p SmallPlans -tr ResUNetTrainer --val   # 1 of the missing" in text
     assert "\n  nnUNetv2_train 220 3d_lowres 1 -p SmallPlans -tr ResUNetTrainer   # 1 of the missing" in text
     assert text.endswith("nnunet_kits cascade -d 220 -p SmallPlans -tr ResUNetTrainer")
@@ -164,7 +164,7 @@ def test_missing_splits_data_cascade_and_folds_are_refused(planned):
     with pytest.raises(TrainingError, match=r"splits_final.json is missing"):
         load_cascade(220, "SmallPlans", "ResUNetTrainer")
     (folder / "SmallPlans_3d_lowres").rmdir()
-    with pytest.raises(TrainingError, match=r"3d_lowres of SmallPlans is not preprocessed. Run: nnUNetv2_preprocess"):
+    with pytest.raises(TrainingError, match=r"3d_lowres of SmallPlans is not preprocessed. Run: nnunet_kits "):
         load_cascade(220, "SmallPlans", "ResUNetTrainer")
     content = cascade_plans()
     del content["configurations"]["3d_cascade_fullres"]

@@ -28,8 +28,8 @@ def test_convert_ends_with_what_was_made_and_the_next_commands(tmp_path, raw, ca
     assert out[0] == made
     assert out[1] == "Next:"
     assert out[2].startswith("  nnUNetv2_extract_fingerprint -d 7 -np ")
-    assert out[3] == "  nnunet_kits plan -d 7 --preset KiTSCascadePlans"
-    assert out[4] == "  nnUNetv2_preprocess -d 7 -plans_name KiTSCascadePlans -c 3d_lowres 3d_fullres"
+    assert out[3] == "  nnunet_kits plan -d 7 --preset KiTSCascadePlans   # others: nnunet_kits plan --list"
+    assert out[4:] == ["  nnunet_kits preprocess -d 7 -p KiTSCascadePlans"]
 
 
 @pytest.mark.parametrize("words", [["68"], ["case_00068"], ["known-bad"], ["known-bad", "case_00068", "133"]])

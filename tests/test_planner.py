@@ -5,9 +5,11 @@ import json
 import pytest
 from small_plans import dataset_json
 
+from nnunet_kits.cli.main import main
 from nnunet_kits.errors import PlanError
 from nnunet_kits.planning.planner import plan_dataset
 from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names
+from nnunet_kits.preprocessing.dataset import Outcome
 
 DATASET = "Dataset220_KiTS2023"
 
@@ -35,6 +37,17 @@ def converted(nnunet):
 
 def read(plans_file):
     return json.loads(plans_file.read_text())["configurations"]
+
+
+def test_plan_and_preprocess_name_the_next_command_with_the_presets_own_trainer(converted, capsys, monkeypatch):
+    assert main(["plan", "-d", "220", "--preset", "KiTSChenZhang25DPlans"]) == 0
+    assert capsys.readouterr().out.endswith("\nNext: nnunet_kits preprocess -d 220 -p KiTSChenZhang25DPlans\n")
+    for configuration, trainer in (("3d_lowres", "ChenZhangCoarseTrainer"), ("3d_fullres", "ChenZhang25DTrainer")):
+        done = [Outcome(configuration, converted, 1, 0, 1)]
+        monkeypatch.setattr("nnunet_kits.preprocessing.dataset.preprocess_dataset", lambda *_, done=done: done)
+        assert main(["preprocess", "-d", "220", "-p", "KiTSChenZhang25DPlans"]) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last == f"Next: nnUNetv2_train 220 {configuration} 0 -p KiTSChenZhang25DPlans -tr {trainer}"
 
 
 def test_the_cascade_preset_becomes_plans_that_nnunet_reads_and_builds(converted):

@@ -244,7 +244,9 @@ def test_the_command_leaves_what_nnunet_leaves_and_keeps_what_is_done(planned, c
     ours, stock = planned
     words = ["preprocess", "-d", "220", "-p", "SmallPlans", "-c", "2d", "3d_fullres", "3d_cascade_fullres", "-np", "1"]
     assert main(words) == 0
-    assert "3d_fullres: 5 cases preprocessed by 1 worker, 0 kept" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3d_fullres: 5 cases preprocessed by 1 worker, 0 kept" in printed
+    assert printed.endswith("Next: nnUNetv2_train 220 2d 0 -p SmallPlans -tr ResUNetTrainer\n")
     for folder in ("Small_2d", "Small_3d_fullres"):
         assert_same_folder(ours / folder, stock / folder)
     copies = {file.name: file.read_bytes() for file in (ours / "gt_segmentations").iterdir()}

@@ -3,7 +3,9 @@ import json
 import pytest
 
 from nnunet_kits.errors import PlanError, TrainingError
-from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names
+from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names, trainer_for
+from nnunet_kits.training.names import parse_trainer_name
+from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.settings import training_settings
 
 
@@ -16,6 +18,21 @@ def test_every_preset_loads_and_names_its_source(name):
     assert preset.source
     for configuration_name, configuration in preset.configurations.items():
         training_settings(configuration, configuration_name)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_names_a_trainer_of_its_system_for_every_configuration(name):
+    preset = load_preset(name)
+    assert set(preset.trainers) == set(preset.configurations)
+    systems = {parse_trainer_name(trainer).published for trainer in preset.trainers.values()} - {None}
+    assert {PUBLISHED[system].plans for system in systems} <= {name}
+    if name not in ("KiTSCascadePlans", "KiTSDemoPlans", "KiTSResEncLPlans"):  # which are not of one system alone
+        assert systems
+
+
+def test_plans_of_no_preset_go_with_the_residual_unet():
+    assert trainer_for("KiTSZhangPlans", "3d_fullres") == "ZhangResUNetTrainer"
+    assert trainer_for("nnUNetPlans", "3d_fullres") == "ResUNetTrainer"
 
 
 def test_the_cascade_preset_says_what_george_2021_says():
@@ -55,6 +72,7 @@ def changed(tmp_path, change):
     [
         (lambda c: c.pop("source"), "lacks source"),
         (lambda c: c.update(colour=1), "has unknown colour"),
+        (lambda c: c["trainers"].update({"4d": "ResUNetTrainer"}), "trainers names '4d', which the preset does not"),
         (lambda c: c["configurations"]["3d_lowres"].update(patchsize=1), "configuration 3d_lowres: has unknown patch"),
         (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[1]), "must be three positive numbers"),
         (lambda c: c["configurations"]["3d_lowres"].update(patch_size=[8, 8]), "must have as many numbers"),

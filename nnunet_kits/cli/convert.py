@@ -86,8 +86,8 @@ def run(options: argparse.Namespace) -> int:
         verify_with_nnunet(made.dataset, options.workers or workers)
     print("Next:")
     print(f"  nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}")
-    print(f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans")
-    print(f"  nnUNetv2_preprocess -d {settings.number} -plans_name KiTSCascadePlans -c 3d_lowres 3d_fullres")
+    print(f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans   # others: nnunet_kits plan --list")
+    print(f"  nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans")
     return 0
 
 

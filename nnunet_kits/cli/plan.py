@@ -39,9 +39,8 @@ def run(options: argparse.Namespace) -> int:
     from nnunet_kits.planning.planner import plan_dataset
 
     plans_file, stale = plan_dataset(options.dataset_id, preset, options.gpu_memory_gb)
-    configurations = [name for name, given in preset.configurations.items() if "inherits_from" not in given]
     print(f"Plans written: {plans_file}")
     if stale:
         print(f"The preprocessed data of {', '.join(stale)} is from other plans: preprocess again.")
-    print(f"Next: nnUNetv2_preprocess -d {options.dataset_id} -plans_name {preset.name} -c {' '.join(configurations)}")
+    print(f"Next: nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}")
     return 0

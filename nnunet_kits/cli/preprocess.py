@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.workers is not None and options.workers < 1:
         raise PreprocessingError(f"-np is {options.workers}, but must be at least 1.")
+    from nnunet_kits.planning.presets import trainer_for
     from nnunet_kits.preprocessing.dataset import preprocess_dataset
 
     outcomes = preprocess_dataset(
@@ -38,5 +39,6 @@ def run(options: argparse.Namespace) -> int:
         by = f" by {outcome.workers} worker{'s' * (outcome.workers > 1)}" if outcome.workers else ""
         print(f"{outcome.configuration}: {outcome.made} cases preprocessed{by}, {outcome.kept} kept, {outcome.folder}")
     first = outcomes[0].configuration
-    print(f"Next: nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr ResUNetTrainer")
+    trainer = trainer_for(options.plans, first)
+    print(f"Next: nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr {trainer}")
     return 0

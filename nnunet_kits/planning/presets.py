@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import PlanError
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
+DEFAULT_TRAINER = "ResUNetTrainer"
+"""What to train with where no preset says it."""
 
 SIZES = {"ExperimentPlanner": ("patch_size", "batch_size"), "nnUNetPlannerResEncL": ()}
 """nnU-Net's planner -> what a configuration must say because that planner does not."""
@@ -40,6 +42,7 @@ class Preset:
         hu_window: lowest and highest HU; what lies outside is clipped, and they become -1 and 1. None for nnU-Net's
             rule: percentiles, mean and deviation of labelled voxels.
         deviations: where the preset is not what the source says, or the source is silent.
+        trainers: configuration -> the trainer that the system of the source is trained with there.
     """
 
     name: str
@@ -51,11 +54,18 @@ class Preset:
     planner: str = "ExperimentPlanner"
     hu_window: tuple[float, float] | None = None
     deviations: tuple[str, ...] = ()
+    trainers: Mapping[str, str] = field(default_factory=dict)
 
 
 def preset_names() -> list[str]:
     """Names of all presets."""
     return sorted(p.stem for p in PRESETS_FOLDER.glob("*.json"))
+
+
+def trainer_for(plans: str, configuration: str) -> str:
+    """The trainer that goes with plans of this name: their preset's, else :data:`DEFAULT_TRAINER`."""
+    trainers = load_preset(plans).trainers if plans in preset_names() else {}
+    return trainers.get(configuration, DEFAULT_TRAINER)
 
 
 def load_preset(name_or_file: str) -> Preset:
@@ -76,12 +86,17 @@ def load_preset(name_or_file: str) -> Preset:
     if not isinstance(content, dict):
         raise PlanError(f"{path}: a preset is a JSON object, not a {type(content).__name__}.")
     needed = ("summary", "source", "features_first", "features_max", "configurations")
-    _exactly(str(path), content, needed, ("planner", "hu_window", "deviations"))
+    _exactly(str(path), content, needed, ("planner", "hu_window", "deviations", "trainers"))
     if content.get("planner", "ExperimentPlanner") not in SIZES:
         raise PlanError(f"{path}: there is no planner {content['planner']!r}. Allowed: {', '.join(SIZES)}.")
     window = content.get("hu_window")
     if window is not None and (len(window) != 2 or window[0] >= window[1]):
         raise PlanError(f"{path}: hu_window is {window}, but must be the lowest and the highest HU.")
+    if foreign := [name for name in content.get("trainers", {}) if name not in content["configurations"]]:
+        raise PlanError(
+            f"{path}: trainers names {foreign[0]!r}, which the preset does not have. "
+            f"It has: {', '.join(content['configurations'])}."
+        )
     for name, configuration in content["configurations"].items():
         where, sizes = f"{path}, configuration {name}", SIZES[content.get("planner", "ExperimentPlanner")]
         _check_configuration(where, configuration, content["configurations"], sizes)

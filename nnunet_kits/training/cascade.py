@@ -109,7 +109,7 @@ def explain(stage: PreviousStage, problems: dict[str, str], splits: Sequence[dic
     ]
     if any("preprocessed" in problem for problem in problems.values()):
         lines.append(
-            f"  nnUNetv2_preprocess -d {stage.dataset_id} -plans_name {stage.plans} -c {stage.preprocess_configuration}"
+            f"  nnunet_kits preprocess -d {stage.dataset_id} -p {stage.plans} -c {stage.preprocess_configuration}"
         )
     if (stage.model_folder / "fold_all" / checkpoints.FINAL).is_file():
         lines.append(

@@ -82,7 +82,7 @@ def load_cascade(
         if not (folder / configurations[configuration]["data_identifier"]).is_dir():
             raise TrainingError(
                 f"{folder.name}: {configuration} of {plans_name} is not preprocessed. "
-                f"Run: nnUNetv2_preprocess -d {dataset_id} -plans_name {plans_name} -c {low} {full}"
+                f"Run: nnunet_kits preprocess -d {dataset_id} -p {plans_name} -c {low} {full}"
             )
     trainer, low_trainer = _trainers(trainer, previous_trainer)
     stage = PreviousStage(
