@@ -6,9 +6,9 @@ every voxel that it labels is resampled as nnU-Net would; only what lies outside
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -77,14 +77,14 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, phase: str, work: Callable[[], Any]) -> Any:
-        """Run something and add its time to a phase."""
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add the time that a ``with`` block takes to a phase."""
         start = time.perf_counter()
-        result = work()
+        yield
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
-        return result
 
 
 @torch.inference_mode()
@@ -177,7 +177,8 @@ class _Scan:
         self.image, self.settings, self.progress, self.clock = image, settings, progress, clock
         z, y, x = (float(edge) for edge in spacing_zyx_mm)
         self.spacing_mm = (z, y, x)
-        self.nonzero: Box = clock("crop", lambda: nonzero_box(image))
+        with clock("crop"):
+            self.nonzero = nonzero_box(image)
 
     def grid(self, model: Model) -> ModelGrid:
         """The scan on a model's grid."""
@@ -191,17 +192,15 @@ class _Scan:
         """Boxes of the scan to look at closely, what to tell the user, and the coarse model's answer."""
         grid = self.grid(coarse)
         box = whole_box(grid.shape)
-        block = self.clock("coarse preprocess", lambda: image_block(coarse, self.turned(grid), grid, box))
+        with self.clock("coarse preprocess"):
+            block = image_block(coarse, self.turned(grid), grid, box)
         tiling = coarse.tiling(self.settings.step, self.settings.mirror)
         starts = tiling.starts(grid.shape)
-        logits = self.clock(
-            "coarse network",
-            lambda: run_network(coarse, block, tiling, starts, _wanted(coarse, self.settings), self.progress),
-        )
+        with self.clock("coarse network"):
+            logits = run_network(coarse, block, tiling, starts, _wanted(coarse, self.settings), self.progress)
         answer = Answer(coarse, grid, box, logits)
         if self.settings.whole_volume:
             return [self.nonzero], [], answer
-        mask = self.clock("locate", lambda: (segment(coarse, logits) > 0).cpu().numpy())
 
         def to_scan(model_box: Box) -> Box:
             return grid.turn_back(grid.scan_box_of(model_box))
@@ -209,7 +208,9 @@ class _Scan:
         def cost(model_box: Box) -> float:
             return self._windows(fine, to_scan(model_box))
 
-        boxes = self.clock("locate", lambda: find_boxes(mask, _edges_mm(grid), self.settings.roi, cost))
+        with self.clock("locate"):
+            mask = (segment(coarse, logits) > 0).cpu().numpy()
+            boxes = find_boxes(mask, _edges_mm(grid), self.settings.roi, cost)
         if boxes:
             return [to_scan(found) for found in boxes], [], answer
         note = "the coarse model found no kidney"
@@ -222,18 +223,14 @@ class _Scan:
     ) -> tuple[list[Answer], NDArray[np.uint8]]:
         """Run the fine models on a box: their answers around it, and the labels in it."""
         answers = [self._answer(model, box, coarse) for model in fine]
-        labels: NDArray[np.uint8] = self.clock("fine export", lambda: labels_of(answers, box))
-        return answers, labels
+        with self.clock("fine export"):
+            return answers, labels_of(answers, box)
 
     def beyond(self, fine: Model, mask: NDArray[np.bool_], box: Box, looked_at: Sequence[Box]) -> list[Box]:
         """Boxes to look at besides, where the fine result goes on beyond its own."""
-
-        def find() -> list[Box]:
+        with self.clock("locate"):
             boxes = boxes_beyond(mask, box, self.nonzero, self.spacing_mm, self.settings.roi, looked_at)
             return merge(boxes, lambda other: self._windows(fine, other)) if boxes else []
-
-        found: list[Box] = self.clock("locate", find)
-        return found
 
     def _windows(self, fine: Model, box: Box) -> int:
         """How often the fine network would run over a box of the scan."""
@@ -245,17 +242,18 @@ class _Scan:
         grid = self.grid(model)
         tiling = model.tiling(self.settings.step, self.settings.mirror)
         model_box = tiling.cover(grid.shape, samples_for(model, grid, box))
-        block: Tensor = self.clock("fine preprocess", lambda: image_block(model, self.turned(grid), grid, model_box))
-        if model.is_cascaded:
-            assert coarse is not None  # check_models refuses a cascade without
+        with self.clock("fine preprocess"):
+            block = image_block(model, self.turned(grid), grid, model_box)
+            if model.is_cascaded:
+                assert coarse is not None  # check_models refuses a cascade without
 
-            def coarse_labels(turned_box: Box) -> NDArray[np.uint8]:
-                return np.ascontiguousarray(labels_of([coarse], grid.turn_back(turned_box)).transpose(grid.axes))
+                def coarse_labels(turned_box: Box) -> NDArray[np.uint8]:
+                    return np.ascontiguousarray(labels_of([coarse], grid.turn_back(turned_box)).transpose(grid.axes))
 
-            extra = self.clock("fine preprocess", lambda: label_block(model, coarse_labels, grid, model_box))
-            block = torch.cat([block, extra])
+                block = torch.cat([block, label_block(model, coarse_labels, grid, model_box)])
         starts = tiling.starts(grid.shape, model_box)
-        logits = self.clock("fine network", lambda: run_network(model, block, tiling, starts, None, self.progress))
+        with self.clock("fine network"):
+            logits = run_network(model, block, tiling, starts, None, self.progress)
         return Answer(model, grid, model_box, logits)
 
 

@@ -113,14 +113,17 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
         What happened: boxes, seconds by phase, notes.
     """
     clock = Clock()
-    scan = clock("load", lambda: read_scan([case.image], loaded.fine[0]))
+    with clock("load"):
+        scan = read_scan([case.image], loaded.fine[0])
     found: Prediction = predict_array(
         scan.array, scan.spacing_mm, loaded.fine, loaded.coarse, loaded.job.settings, progress, clock
     )
     if loaded.job.save_probabilities:
         stem = case.output.with_name(case.output.name.removesuffix(loaded.fine[0].dataset_json["file_ending"]))
-        clock("probabilities", lambda: write_probabilities(stem, found, loaded.fine[0], scan.properties))
-    clock("write", lambda: scan.write(found.labels, case.output))
+        with clock("probabilities"):
+            write_probabilities(stem, found, loaded.fine[0], scan.properties)
+    with clock("write"):
+        scan.write(found.labels, case.output)
     return {
         "case": case.name,
         "boxes": found.boxes,
