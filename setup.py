@@ -32,6 +32,7 @@ setup(
         "threadpoolctl>=3",
         "isal>=1.6",
         "connected-components-3d",
+        "argcomplete>=3.5",
         "packaging",
         "tqdm",
         "pillow",

@@ -1,7 +1,9 @@
+# PYTHON_ARGCOMPLETE_OK
 """The ``nnunet_kits`` command: the verbs along the straight line from a KiTS folder to a report."""
 
 import argparse
 import importlib
+import os
 import sys
 
 from nnunet_kits import __version__
@@ -48,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input or without a verb.
     """
     root = parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
+        from nnunet_kits.cli.completion import complete
+
+        complete(root)
     options = root.parse_args(arguments)
     if not hasattr(options, "run"):
         root.print_help(sys.stderr)

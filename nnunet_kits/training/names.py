@@ -84,6 +84,21 @@ def trainer_of(head: str) -> TrainerName:
     return TrainerName(head.removesuffix("Trainer"))
 
 
+def longer_names(name: str) -> list[str]:
+    """Every name that is this one and one part more, but for lengths and ``_after_``; every head for an empty name."""
+    if not name:
+        return heads()
+    return [longer for part in (*LOSSES, *SAMPLINGS, *OPTIMISATIONS, MIXUP) if _is_name(longer := f"{name}_{part}")]
+
+
+def _is_name(name: str) -> bool:
+    try:
+        parse_trainer_name(name)
+    except TrainerNameError:
+        return False
+    return True
+
+
 def is_ours(name: str) -> bool:
     """Whether a trainer name begins with one of our heads, so that we answer for it."""
     return name.partition("_")[0] in heads()
