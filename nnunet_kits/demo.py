@@ -194,12 +194,8 @@ def _predict(out: Path, form: Form, progress: Progress, device: str) -> None:
     )
 
 
-def _model_folder(out: Path, cascade: Cascade, configuration: str) -> Path:
-    return out / "nnUNet_results" / DATASET / f"{cascade.trainer}__{cascade.plans}__{configuration}"
-
-
 def _postprocess_and_score(out: Path, cascade: Cascade, progress: Progress) -> None:
-    model = _model_folder(out, cascade, CASCADE)
+    model = cascade.stage.next_model.path
     validation = model / "fold_0" / "validation"
     truth = out / "nnUNet_preprocessed" / DATASET / "gt_segmentations"
     described = ["-plans_json", str(model / "plans.json"), "-dataset_json", str(model / "dataset.json")]
@@ -223,11 +219,8 @@ def _report(out: Path, cascade: Cascade, progress: Progress) -> Path:
     """Scores by the challenge's metrics, measures, and the report."""
     predicted, truth = str(out / "predictions" / "postprocessed"), str(out / "phantoms_test_labels")
     images, report = str(out / "nnUNet_raw" / DATASET / "imagesTs"), out / "report.html"
-    models = [
-        word
-        for configuration in (LOWRES, CASCADE)
-        for word in ("--model", str(_model_folder(out, cascade, configuration)))
-    ]
+    stages = cascade.stage.model, cascade.stage.next_model
+    models = [word for stage in stages for word in ("--model", str(stage.path))]
     progress.run(
         "evaluate and measure",
         [

@@ -8,9 +8,10 @@ import pytest
 from small_plans import cascade_plans
 
 from nnunet_kits.errors import TrainerNameError, TrainingError
+from nnunet_kits.model_folder import ModelFolder
 from nnunet_kits.training import checkpoints
-from nnunet_kits.training.cascade import PreviousStage, explain, unusable_predictions
 from nnunet_kits.training.drive_cascade import load_cascade, steps_left, train_cascade
+from nnunet_kits.training.previous_stage import explain, previous_stage, unusable_predictions
 
 SPLITS = [{"train": ["c", "d"], "val": ["a", "b"]}, {"train": ["a", "b"], "val": ["c", "d"]}]
 DATASET = "Dataset220_KiTS2023"
@@ -19,17 +20,8 @@ DATASET = "Dataset220_KiTS2023"
 @pytest.fixture
 def stage(tmp_path):
     """Full-resolution data of four cases, and no predictions yet."""
-    found = PreviousStage(
-        dataset_id=220,
-        plans="SmallPlans",
-        configuration="3d_lowres",
-        trainer="ResUNetTrainer",
-        next_trainer="ResUNetTrainer",
-        model_folder=tmp_path / "model",
-        next_configuration="3d_cascade_fullres",
-        preprocessed_folder=tmp_path / "data",
-        preprocess_configuration="3d_fullres",
-    )
+    model = ModelFolder(tmp_path / "results" / DATASET, "ResUNetTrainer", "SmallPlans", "3d_cascade_fullres")
+    found = previous_stage(model, cascade_plans(), tmp_path)
     found.predictions.mkdir(parents=True)
     found.preprocessed_folder.mkdir()
     for case in "abcd":
@@ -71,7 +63,7 @@ def test_nnunets_older_numpy_files_are_read_too(stage):
 
 
 def test_the_message_names_the_commands_for_trained_untrained_and_unpreprocessed(stage):
-    finish(stage.model_folder / "fold_0")
+    finish(stage.model.fold(0))
     text = explain(stage, unusable_predictions(stage, "acx"), SPLITS)
     assert "for every case, but 3 have none that can be used (a: it has no low-resolution prediction; c: it" in text
     assert "\n  nnunet_kits preprocess -d 220 -p SmallPlans -c 3d_fullres\n" in text
@@ -112,9 +104,9 @@ def test_the_steps_left_follow_what_is_on_disk(planned):
     low, full = "220 3d_lowres", "220 3d_cascade_fullres"
     assert words(steps_left(cascade, [0])) == [f"{low} 0", f"{low} 1", f"{full} 0"]
     cascade.stage.predictions.mkdir(parents=True)
-    finish(cascade.stage.model_folder / "fold_0")
-    (cascade.stage.model_folder / "fold_1").mkdir()
-    (cascade.stage.model_folder / "fold_1" / checkpoints.LATEST).touch()
+    finish(cascade.stage.model.fold(0))
+    cascade.stage.model.fold(1).mkdir()
+    (cascade.stage.model.fold(1) / checkpoints.LATEST).touch()
     predict(cascade.stage, "a")
     assert words(steps_left(cascade, [1])) == [f"{low} 0 --val", f"{low} 1 --c", f"{full} 1"]
     predict(cascade.stage, "b")

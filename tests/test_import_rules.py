@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
-    {"releases", "environment", "machine", "atomic"},
+    {"releases", "environment", "machine", "atomic", "model_folder"},
     {"geometry", "images", "resampling", "components", "batch"},
     {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference", "postprocessing"},
@@ -24,6 +24,7 @@ NO_TORCH = {
     "environment",
     "machine",
     "atomic",
+    "model_folder",
     "geometry",
     "images",
     "resampling",

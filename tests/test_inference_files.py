@@ -22,8 +22,9 @@ from nnunet_kits.errors import ImageError, InferenceError
 from nnunet_kits.inference import files
 from nnunet_kits.inference.files import Job, find_cases, predict_files
 from nnunet_kits.inference.memory import bytes_needed, workers_that_fit
-from nnunet_kits.inference.model import load_model, previous_model_folder
+from nnunet_kits.inference.model import load_model
 from nnunet_kits.inference.scans import read_scan
+from nnunet_kits.training.previous_stage import coarse_model_folder
 
 OBLIQUE = np.array([[0.1, 0.2, -1.5, 10], [0, -1.4, -0.2, 20], [-2.9, 0.1, 0.1, 30], [0, 0, 0, 1.0]])
 IPL = np.array([[0, 0, -1.5, 0], [0, -1.5, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1.0]])
@@ -184,12 +185,11 @@ def test_scans_are_read_and_written_as_nnunets_readers_do(tmp_path_factory, orde
 
 def test_the_first_stage_of_a_cascade_is_found_beside_it(cascade):
     low, fine = cascade
-    assert previous_model_folder(fine) == low.resolve()
-    with pytest.raises(InferenceError, match="is not the model folder of a cascade"):
-        previous_model_folder(low)
+    assert coarse_model_folder(fine) == low.resolve()
+    assert coarse_model_folder(low) is None
     low.rename(low.with_name("moved"))
     with pytest.raises(InferenceError, match=r"its low-resolution model .* is missing"):
-        previous_model_folder(fine)
+        coarse_model_folder(fine)
 
 
 def test_our_trainers_are_found_without_any_variable(cascade, monkeypatch):

@@ -61,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
 
     from nnunet_kits.inference.coarse_to_fine import Settings
     from nnunet_kits.inference.files import Job, predict_files
-    from nnunet_kits.inference.model import is_cascade, previous_model_folder
     from nnunet_kits.inference.roi import RoiSettings
+    from nnunet_kits.training.previous_stage import coarse_model_folder
 
     settings = Settings(
         step=options.step,
@@ -71,9 +71,7 @@ def run(options: argparse.Namespace) -> int:
         whole_if_empty=options.whole_volume_if_empty,
         whole_volume=options.whole_volume,
     )
-    coarse = options.coarse
-    if coarse is None and is_cascade(options.fine[0]):
-        coarse = previous_model_folder(options.fine[0])
+    coarse = options.coarse or coarse_model_folder(options.fine[0])
     job = Job(
         fine=tuple(str(folder.resolve()) for folder in options.fine),
         coarse=str(coarse.resolve()) if coarse else None,

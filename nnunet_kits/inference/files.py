@@ -18,9 +18,10 @@ from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
 from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, workers_that_fit
-from nnunet_kits.inference.model import CHECKPOINT, Model, load_model
+from nnunet_kits.inference.model import Model, load_model
 from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.inference.scans import read_scan
+from nnunet_kits.model_folder import FINAL
 
 CHANNEL = "_0000"
 RECORD = "prediction.json"
@@ -43,7 +44,7 @@ class Job:
     fine: tuple[str, ...]
     coarse: str | None = None
     folds: tuple[str, ...] | None = None
-    checkpoint: str = CHECKPOINT
+    checkpoint: str = FINAL
     device: str = "cpu"
     settings: Settings = field(default_factory=Settings)
     save_probabilities: bool = False

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from nnunet_kits.environment import TRAINER_VARIABLE, with_shim
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.windows import Tiling
-
-CHECKPOINT = "checkpoint_final.pth"
+from nnunet_kits.model_folder import FINAL, fold_folders
 
 
 @dataclass
@@ -93,7 +92,7 @@ class _Folds(Sequence[nn.Module]):
 
 
 def load_model(
-    folder: Path, device: torch.device, folds: Sequence[str] | None = None, checkpoint: str = CHECKPOINT
+    folder: Path, device: torch.device, folds: Sequence[str] | None = None, checkpoint: str = FINAL
 ) -> Model:
     """Load a model folder that ``nnUNetv2_train`` wrote, of any trainer that nnU-Net finds.
 
@@ -112,7 +111,7 @@ def load_model(
                 f"{folder}: holds no {name}, so it is no trained model. Name the folder "
                 "<trainer>__<plans>__<configuration> below nnUNet_results/<dataset>."
             )
-    found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
+    found = [fold for fold, path in fold_folders(folder).items() if (path / checkpoint).is_file()]
     if folds is None:
         folds = [fold for fold in found if fold != "all"] or found
     missing = [fold for fold in folds if fold not in found]
@@ -146,37 +145,3 @@ def _predictor(device: torch.device) -> nnUNetPredictor:
     """nnU-Net's predictor, used to load; it prints a remark about CPUs when it is made."""
     with contextlib.redirect_stdout(io.StringIO()):
         return nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)
-
-
-def is_cascade(folder: Path) -> bool:
-    """Whether a model folder's configuration reads a previous stage."""
-    return _previous_stage(folder) is not None
-
-
-def previous_model_folder(fine: Path) -> Path:
-    """The low-resolution model that a cascade was trained on: its neighbour for the previous stage.
-
-    Raises:
-        InferenceError: the folder is no cascade's, or has no such neighbour.
-    """
-    previous = _previous_stage(fine)
-    if previous is None:
-        raise InferenceError(f"{fine}: is not the model folder of a cascade. Name the coarse model with --coarse.")
-    trainer, plans, _ = fine.resolve().name.split("__")
-    trainer = trainer.partition("_after_")[2] or trainer
-    coarse = fine.resolve().parent / f"{trainer}__{plans}__{previous}"
-    if not coarse.is_dir():
-        raise InferenceError(f"{fine}: its low-resolution model {coarse} is missing. Name it with --coarse.")
-    return coarse
-
-
-def _previous_stage(folder: Path) -> str | None:
-    """The previous stage of a model folder's configuration, by its plans; None where there is none."""
-    parts = folder.resolve().name.split("__")
-    if len(parts) != 3 or not (folder / "plans.json").is_file():
-        return None
-    plans = PlansManager(str(folder / "plans.json"))
-    if parts[2] not in plans.available_configurations:
-        return None
-    found: str | None = plans.get_configuration(parts[2]).previous_stage_name
-    return found

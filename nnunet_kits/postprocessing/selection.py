@@ -17,6 +17,7 @@ from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.images import Planes, check_same_grid
+from nnunet_kits.model_folder import fold_folders
 from nnunet_kits.postprocessing.determine import choose_chain, score_chains
 from nnunet_kits.postprocessing.files import label_files, read_kits_labels
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
@@ -108,7 +109,10 @@ def find_folds(folders: Sequence[Path], splits: Path | None = None) -> dict[str,
     """
     if splits is not None:
         return _split_folds(folders, splits)
-    places = [place for folder in folders for place in (sorted(folder.glob("fold_*/validation")) or [folder])]
+    places = []
+    for folder in folders:
+        validations = [path / "validation" for path in fold_folders(folder).values()]
+        places += [place for place in validations if place.is_dir()] or [folder]
     folds: dict[str, dict[str, Path]] = {}
     for place in places:
         name = place.parent.name if place.name == "validation" else place.name

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunet_kits.errors import KitsError
+from nnunet_kits.model_folder import BEST, FINAL, LATEST, ModelFolder, fold_folders
 
 EPOCH = re.compile(r"^\S+ \S+ +Epoch (\d+)\s*$")
 LINE = re.compile(r"^\S+ \S+ +(train_loss|val_loss|Pseudo dice) (.+?)\s*$")
 NUMBER = re.compile(r"np\.float\d+\(([^)]*)\)")
-FINISHED, UNFINISHED = "checkpoint_final.pth", ("checkpoint_latest.pth", "checkpoint_best.pth")
 
 
 @dataclass
@@ -54,19 +54,18 @@ def read_model(folder: Path) -> TrainedModel:
     Raises:
         KitsError: not the folder of a model.
     """
-    parts = folder.resolve().name.split("__")
-    if len(parts) != 3 or not (folder / "plans.json").is_file():
+    model = ModelFolder.at(folder)
+    if model is None or not (folder / "plans.json").is_file():
         raise KitsError(
             f"{folder}: not the folder of a model. Name one like nnUNet_results/Dataset220_KiTS2023/"
             "ResUNetTrainer__KiTSCascadePlans__3d_fullres."
         )
-    trainer, plans, configuration = parts
     dataset = json.loads((folder / "plans.json").read_text(encoding="utf-8")).get("dataset_name", "unknown dataset")
-    folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())
-    facts = [(f"Model {configuration}", f"`{trainer}`, plans `{plans}`, {dataset}")]
-    facts += [(f"{configuration}, {fold.name.replace('_', ' ')}", _state(fold)) for fold in folds]
-    histories = {fold.name.removeprefix("fold_"): read_history(fold) for fold in folds}
-    return TrainedModel(folder.resolve().name, {k: h for k, h in histories.items() if h.train_loss}, facts)
+    folds = fold_folders(folder)
+    facts = [(f"Model {model.configuration}", f"`{model.trainer}`, plans `{model.plans}`, {dataset}")]
+    facts += [(f"{model.configuration}, fold {fold}", _state(path)) for fold, path in folds.items()]
+    histories = {fold: read_history(path) for fold, path in folds.items()}
+    return TrainedModel(model.path.name, {k: h for k, h in histories.items() if h.train_loss}, facts)
 
 
 def read_history(fold: Path) -> History:
@@ -102,9 +101,9 @@ def _mean(text: str) -> float | None:
 def _state(fold: Path) -> str:
     """Which checkpoint there is, with the beginning of its SHA-256, and how many epochs were trained."""
     epochs = len(read_history(fold).train_loss)
-    for name in (FINISHED, *UNFINISHED):
+    for name in (FINAL, LATEST, BEST):
         if (fold / name).is_file():
-            state = "" if name == FINISHED else ", not finished"
+            state = "" if name == FINAL else ", not finished"
             return f"`{name}`{state}, SHA-256 `{_sha256(fold / name)[:16]}`" + (f", {epochs} epochs" if epochs else "")
     return "no checkpoint"
 

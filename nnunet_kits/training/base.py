@@ -16,7 +16,8 @@ from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, WEIGHTED_LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
-from nnunet_kits.training import batching, checkpoints, compatibility, frequencies, mixup, optimisation
+from nnunet_kits.model_folder import BEST
+from nnunet_kits.training import batching, compatibility, frequencies, mixup, optimisation
 from nnunet_kits.training.names import PLANNED
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.safeguards import SafeTrainer
@@ -228,8 +229,7 @@ class KitsTrainer(SafeTrainer):
         patience = self.early_stopping_patience
         if patience and stalls(self._logged("val_losses")[: self.current_epoch], patience)[0]:
             self.print_to_log_file(
-                f"Early stopping: {patience} epochs without a new lowest validation loss. "
-                f"{checkpoints.BEST} has the lowest."
+                f"Early stopping: {patience} epochs without a new lowest validation loss. {BEST} has the lowest."
             )
             raise _TrainingEnds
         super().on_epoch_start()
@@ -239,12 +239,12 @@ class KitsTrainer(SafeTrainer):
         super().on_epoch_end()
         if self.early_stopping_patience and is_lowest(self._logged("val_losses")):
             self.current_epoch -= 1  # a checkpoint says which epoch comes next, and counts one up for it
-            super().save_checkpoint(os.path.join(self.output_folder, checkpoints.BEST))
+            super().save_checkpoint(os.path.join(self.output_folder, BEST))
             self.current_epoch += 1
 
     def save_checkpoint(self, filename: str) -> None:
         """Write a checkpoint; with early stopping only ``on_epoch_end`` writes the best."""
-        if not (self.early_stopping_patience and Path(filename).name == checkpoints.BEST):
+        if not (self.early_stopping_patience and Path(filename).name == BEST):
             super().save_checkpoint(filename)
 
     # data

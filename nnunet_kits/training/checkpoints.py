@@ -5,10 +5,11 @@ import shutil
 import zipfile
 from pathlib import Path
 
-LATEST = "checkpoint_latest.pth"
+from nnunet_kits.model_folder import BEST, FINAL, LATEST
+
 PREVIOUS = "checkpoint_previous.pth"
-BEST = "checkpoint_best.pth"
-FINAL = "checkpoint_final.pth"
+"""The latest but one: ours, beside nnU-Net's own."""
+
 UNFINISHED = ".part"
 """Suffix of a checkpoint while it is written."""
 

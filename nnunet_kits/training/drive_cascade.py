@@ -14,9 +14,10 @@ from typing import Any
 
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training import checkpoints
-from nnunet_kits.training.cascade import PreviousStage, explain, unusable_predictions
-from nnunet_kits.training.names import is_ours, parse_trainer_name
+from nnunet_kits.model_folder import BEST, FINAL, LATEST, ModelFolder
+from nnunet_kits.training.checkpoints import is_readable
+from nnunet_kits.training.names import is_ours, join_after, parse_trainer_name, split_after
+from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
 
 
 @dataclass(frozen=True)
@@ -24,26 +25,18 @@ class Cascade:
     """One cascade to train.
 
     Attributes:
-        dataset_id: number of the dataset.
-        dataset: its name.
-        plans: plans name.
-        trainer: trainer of the full-resolution stage.
-        stage: the low-resolution stage.
+        stage: the low-resolution stage, and the model of the full-resolution one.
         splits: content of ``splits_final.json``.
         device: ``cuda``, ``cpu`` or ``mps``.
     """
 
-    dataset_id: int
-    dataset: str
-    plans: str
-    trainer: str
     stage: PreviousStage
     splits: Sequence[dict[str, list[str]]]
     device: str
 
-    def command(self, configuration: str, trainer: str, fold: int, *flags: str) -> list[str]:
+    def command(self, model: ModelFolder, fold: int, *flags: str) -> list[str]:
         """A stock training command."""
-        common = [str(self.dataset_id), configuration, str(fold), "-p", self.plans, "-tr", trainer]
+        common = [str(model.dataset_id), model.configuration, str(fold), "-p", model.plans, "-tr", model.trainer]
         return ["nnUNetv2_train", *common, "-device", self.device, *flags]
 
 
@@ -72,36 +65,26 @@ def load_cascade(
             f"dataset {dataset_id:03d} has no plans {plans_name} in {nnunet_folder('nnUNet_preprocessed')}. "
             f"Run: nnunet_kits plan -d {dataset_id} --preset {plans_name}"
         )
-    configurations = json.loads(plans_file.read_text())["configurations"]
-    name = next((c for c, given in configurations.items() if "previous_stage" in given), None)
-    if name is None:
+    plans = json.loads(plans_file.read_text())
+    name = next((c for c, given in plans["configurations"].items() if "previous_stage" in given), "")
+    trainer = _named(trainer, previous_trainer)
+    model = ModelFolder(nnunet_folder("nnUNet_results") / folder.name, trainer, plans_name, name)
+    stage = previous_stage(model, plans, folder)
+    if stage is None:
         raise TrainingError(f"{plans_file}: no configuration has a previous_stage, so there is no cascade to train.")
-    low = configurations[name]["previous_stage"]
-    full = configurations[name].get("inherits_from", name)
+    low, full = stage.model.configuration, stage.preprocess_configuration
     for configuration in (low, full):
-        if not (folder / configurations[configuration]["data_identifier"]).is_dir():
+        if not (folder / plans["configurations"][configuration]["data_identifier"]).is_dir():
             raise TrainingError(
                 f"{folder.name}: {configuration} of {plans_name} is not preprocessed. "
                 f"Run: nnunet_kits preprocess -d {dataset_id} -p {plans_name} -c {low} {full}"
             )
-    trainer, low_trainer = _trainers(trainer, previous_trainer)
-    stage = PreviousStage(
-        dataset_id=dataset_id,
-        plans=plans_name,
-        configuration=low,
-        trainer=low_trainer,
-        next_trainer=trainer,
-        model_folder=nnunet_folder("nnUNet_results") / folder.name / f"{low_trainer}__{plans_name}__{low}",
-        next_configuration=name,
-        preprocessed_folder=folder / configurations[full]["data_identifier"],
-        preprocess_configuration=full,
-    )
-    return Cascade(dataset_id, folder.name, plans_name, trainer, stage, _splits(folder), device)
+    return Cascade(stage, _splits(folder), device)
 
 
-def _trainers(trainer: str, previous: str | None) -> tuple[str, str]:
-    """Names of the full- and the low-resolution trainer; the first says which the second is where they differ."""
-    named = trainer.partition("_after_")[2]
+def _named(trainer: str, previous: str | None) -> str:
+    """Name of the full-resolution trainer, which says which the low-resolution one is where they differ."""
+    named = split_after(trainer)[1]
     if previous and named and previous != named:
         raise TrainingError(f"{trainer} follows {named}, but --previous-trainer says {previous}. Give one of the two.")
     if previous and not named and previous != trainer:
@@ -110,11 +93,11 @@ def _trainers(trainer: str, previous: str | None) -> tuple[str, str]:
                 f"{trainer} is not one of ours, and nnU-Net's own trainers read the predictions of the same trainer "
                 "only. Leave --previous-trainer out, or train the full resolution with one of: nnunet_kits trainers."
             )
-        trainer = f"{trainer}_after_{previous}"
+        trainer = join_after(trainer, previous)
     for name in (trainer, previous):
         if name and is_ours(name):
             parse_trainer_name(name)
-    return trainer, trainer.partition("_after_")[2] or trainer
+    return trainer
 
 
 def _splits(folder: Path) -> list[dict[str, list[str]]]:
@@ -134,32 +117,31 @@ def steps_left(cascade: Cascade, folds: Sequence[int]) -> list[list[str]]:
     All low-resolution folds are needed whichever full-resolution folds are asked for: a fold is trained on the
     predictions of all cases.
     """
+    stage = cascade.stage
     low, high = [], []
     for fold, split in enumerate(cascade.splits):
-        done = _state(cascade.stage.model_folder / f"fold_{fold}")
-        missing = unusable_predictions(cascade.stage, split["val"]) if done == "trained" else {}
-        low += _step(cascade, cascade.stage.configuration, cascade.stage.trainer, fold, done, bool(missing))
-    configuration = cascade.stage.next_configuration
-    results = cascade.stage.model_folder.parent / f"{cascade.trainer}__{cascade.plans}__{configuration}"
+        done = _state(stage.model.fold(fold))
+        missing = unusable_predictions(stage, split["val"]) if done == "trained" else {}
+        low += _step(cascade, stage.model, fold, done, bool(missing))
     for fold in folds:
-        done = _state(results / f"fold_{fold}")
-        unvalidated = not (results / f"fold_{fold}" / "validation" / "summary.json").is_file()
-        high += _step(cascade, configuration, cascade.trainer, fold, done, unvalidated)
+        folder = stage.next_model.fold(fold)
+        unvalidated = not (folder / "validation" / "summary.json").is_file()
+        high += _step(cascade, stage.next_model, fold, _state(folder), unvalidated)
     return low + high
 
 
 def _state(fold_folder: Path) -> str:
-    if checkpoints.is_readable(fold_folder / checkpoints.FINAL):
+    if is_readable(fold_folder / FINAL):
         return "trained"
-    begun = any((fold_folder / name).is_file() for name in (checkpoints.FINAL, checkpoints.LATEST, checkpoints.BEST))
+    begun = any((fold_folder / name).is_file() for name in (FINAL, LATEST, BEST))
     return "begun" if begun else "new"
 
 
-def _step(cascade: Cascade, configuration: str, trainer: str, fold: int, state: str, validate: bool) -> list[list[str]]:
+def _step(cascade: Cascade, model: ModelFolder, fold: int, state: str, validate: bool) -> list[list[str]]:
     if state == "trained" and not validate:
         return []
     flags = {"trained": ["--val"], "begun": ["--c"], "new": []}[state]
-    return [cascade.command(configuration, trainer, fold, *flags)]
+    return [cascade.command(model, fold, *flags)]
 
 
 def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run: bool = False) -> None:
@@ -181,7 +163,7 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
         if dry_run:
             print(" ".join(command))
             continue
-        if command[2] == cascade.stage.next_configuration:
+        if command[2] == cascade.stage.next_model.configuration:
             _check_all(cascade)
         run_command(command)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainerNameError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES
+from nnunet_kits.model_folder import SEPARATOR
 from nnunet_kits.training.optimisation import DEFAULT_OPTIMISATION, OPTIMISATIONS
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
@@ -27,6 +28,7 @@ PLANNED = "PlannedUNet"
 """The network that the plans name, whatever it is: nnU-Net's own plain or residual encoder U-Nets."""
 
 MIXUP = "Mixup"
+AFTER = "_after_"
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,19 @@ class TrainerName:
             parts.append(MIXUP)
         if self.epochs != usual.epochs:
             parts.append(f"{self.epochs}epochs")
-        if self.previous_trainer is not None:
-            parts.append(f"after_{self.previous_trainer}")
-        return "_".join(parts)
+        own = "_".join(parts)
+        return own if self.previous_trainer is None else join_after(own, self.previous_trainer)
+
+
+def split_after(name: str) -> tuple[str, str | None]:
+    """A trainer's own name, and the one that it says its low-resolution predictions are of; None where it says none."""
+    own, _, previous = name.partition(AFTER)
+    return own, previous or None
+
+
+def join_after(own: str, previous: str) -> str:
+    """The name of a trainer that reads another's low-resolution predictions."""
+    return f"{own}{AFTER}{previous}"
 
 
 def heads() -> list[str]:
@@ -119,9 +131,11 @@ def parse_trainer_name(name: str) -> TrainerName:
     Raises:
         TrainerNameError: an unknown, repeated or misplaced part; the message lists what is known.
     """
-    if "__" in name:
-        raise TrainerNameError(f"{name}: '__' separates the parts of a results folder, so no name may hold it.")
-    own, _, previous = name.partition("_after_")
+    if SEPARATOR in name:
+        raise TrainerNameError(
+            f"{name}: '{SEPARATOR}' separates the parts of a results folder, so no name may hold it."
+        )
+    own, previous = split_after(name)
     head, *parts = own.split("_")
     if head not in heads():
         raise TrainerNameError(
@@ -134,12 +148,12 @@ def parse_trainer_name(name: str) -> TrainerName:
         if field in values:
             raise TrainerNameError(f"{name}: {part!r} gives the {field} a second time. Names are {GRAMMAR}.")
         values[field] = value
-    if name.endswith("_after_") or (previous and not re.fullmatch(r"\w+", previous)):
-        raise TrainerNameError(f"{name}: '_after_' must be followed by a trainer's name. Names are {GRAMMAR}.")
+    if name.endswith(AFTER) or (previous and not re.fullmatch(r"\w+", previous)):
+        raise TrainerNameError(f"{name}: '{AFTER}' must be followed by a trainer's name. Names are {GRAMMAR}.")
     if previous and is_ours(previous):
         parse_trainer_name(previous)
-    previous = "" if previous == own else previous
-    parsed = replace(trainer_of(head), **values, previous_trainer=previous or None)  # type: ignore[arg-type]
+    previous = None if previous == own else previous
+    parsed = replace(trainer_of(head), **values, previous_trainer=previous)  # type: ignore[arg-type]
     if str(parsed) != name:
         raise TrainerNameError(f"{name}: write it {parsed} (results are filed under the name). Names are {GRAMMAR}.")
     return parsed

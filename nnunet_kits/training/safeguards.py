@@ -11,8 +11,10 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training import cascade, checkpoints
-from nnunet_kits.training.names import TrainerName
+from nnunet_kits.model_folder import ModelFolder
+from nnunet_kits.training import checkpoints
+from nnunet_kits.training.names import AFTER, TrainerName, split_after
+from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
 
 SAVE_EVERY_EPOCHS = 10
 
@@ -43,34 +45,23 @@ class SafeTrainer(nnUNetTrainer):
 
     def _follow(self, previous_trainer: str) -> None:
         """Read the low-resolution predictions of another trainer."""
-        if not self.is_cascaded:
+        name, stage = type(self).__name__, self._previous_stage()
+        if stage is None:
             raise TrainingError(
-                f"{type(self).__name__}: '_after_{previous_trainer}' names the stage before a cascade, but "
-                f"configuration {self.configuration_name} has none. Train it with {self._name_without_after()}."
+                f"{name}: '{AFTER}{previous_trainer}' names the stage before a cascade, but configuration "
+                f"{self.configuration_name} has none. Train it with {split_after(name)[0]}."
             )
-        self.folder_with_segs_from_previous_stage = str(self._previous_stage().predictions)
+        self.folder_with_segs_from_previous_stage = str(stage.predictions)
 
-    def _name_without_after(self) -> str:
-        return type(self).__name__.split("_after_")[0]
+    def _previous_stage(self) -> PreviousStage | None:
+        manager, name = self.plans_manager, type(self).__name__
+        results = Path(str(nnUNet_results)) / manager.dataset_name
+        model = ModelFolder(results, name, manager.plans_name, self.configuration_name)
+        preprocessed = self._dataset_folder()
+        return previous_stage(model, manager.plans, preprocessed, self.parts.previous_trainer or name)
 
-    def _previous_stage(self) -> cascade.PreviousStage:
-        plans = self.plans_manager
-        dataset = plans.dataset_name
-        trainer = self.parts.previous_trainer or type(self).__name__
-        previous = self.configuration_manager.previous_stage_name
-        folder = Path(str(nnUNet_results)) / dataset / f"{trainer}__{plans.plans_name}__{previous}"
-        configuration = plans.plans["configurations"][self.configuration_name]
-        return cascade.PreviousStage(
-            dataset_id=int(dataset.removeprefix("Dataset")[:3]),
-            plans=plans.plans_name,
-            configuration=previous,
-            trainer=trainer,
-            next_trainer=type(self).__name__,
-            model_folder=folder,
-            next_configuration=self.configuration_name,
-            preprocessed_folder=Path(self.preprocessed_dataset_folder),
-            preprocess_configuration=configuration.get("inherits_from", self.configuration_name),
-        )
+    def _dataset_folder(self) -> Path:
+        return Path(str(nnUNet_preprocessed)) / self.plans_manager.dataset_name
 
     def _require_previous_stage(self, keys: Iterable[str]) -> None:
         """Refuse a cascade without low-resolution predictions of all these cases.
@@ -78,14 +69,14 @@ class SafeTrainer(nnUNetTrainer):
         Raises:
             TrainingError: which cases lack one, and the commands that make them.
         """
-        if not self.is_cascaded or self.local_rank != 0:
-            return
-        splits_file = Path(str(nnUNet_preprocessed)) / self.plans_manager.dataset_name / "splits_final.json"
-        splits = json.loads(splits_file.read_text()) if splits_file.is_file() else []
         stage = self._previous_stage()
-        problems = cascade.unusable_predictions(stage, keys)
+        if stage is None or self.local_rank != 0:
+            return
+        splits_file = self._dataset_folder() / "splits_final.json"
+        splits = json.loads(splits_file.read_text()) if splits_file.is_file() else []
+        problems = unusable_predictions(stage, keys)
         if problems:
-            raise TrainingError(cascade.explain(stage, problems, splits))
+            raise TrainingError(explain(stage, problems, splits))
 
     def on_train_start(self) -> None:
         """Check the cascade's input, then start as nnU-Net does."""
