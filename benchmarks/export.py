@@ -62,10 +62,10 @@ OURS = (
     SHARED
     + """
 from nnunet_kits.inference.export import labels_of
-from nnunet_kits.inference.grids import model_grid
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.scans import read_scan
 from nnunet_kits.inference.stage import Answer
+from nnunet_kits.resampling.grid import model_grid
 model = Model(folder=Path("benchmark"), plans=manager, configuration=configuration,
               labels=manager.get_label_manager(dataset), dataset_json=dataset, network=torch.nn.Identity(),
               weights=[{}], mirror_axes=(), device=torch.device("cpu"))
@@ -73,7 +73,7 @@ found = read_scan([Path(scan)], model)
 shape, spacing, write = found.array.shape, found.spacing_mm, found.write
 del found
 whole = tuple((0, n) for n in shape)
-grid = model_grid(model, whole, shape, spacing)
+grid = model_grid(manager.plans, configuration.configuration, whole, shape, spacing)
 answer = Answer(model, grid, tuple((0, n) for n in grid.shape), torch.from_numpy(logits))
 start, cpu = begin()
 labels = labels_of([answer], whole)

@@ -72,6 +72,22 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     return box[0], box[1], box[2]
 
 
+def nonzero_box(array: NDArray[Any]) -> Box:
+    """The smallest box that holds every voxel that is not 0 in some channel; everything where there is none.
+
+    Args:
+        array: (z, y, x), or (c, z, y, x).
+    """
+    box = list(whole_box(array.shape[-3:]))
+    for axis, (_, size) in enumerate(box):
+        planes = np.moveaxis(array, axis - 3, 0)
+        start = next((index for index in range(size) if planes[index].any()), None)
+        if start is None:
+            break
+        box[axis] = (start, next(index for index in range(size, start, -1) if planes[index - 1].any()))
+    return box[0], box[1], box[2]
+
+
 def whole_box(shape: Sequence[int]) -> Box:
     """All of a volume."""
     z, y, x = shape

@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
-    {"releases", "environment", "machine", "atomic", "model_folder"},
-    {"geometry", "images", "resampling", "components", "batch"},
+    {"releases", "environment", "machine", "atomic", "model_folder", "geometry"},
+    {"images", "resampling", "components", "batch"},
     {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference", "postprocessing"},
     {"recipes", "reporting", "workflow", "doctor"},

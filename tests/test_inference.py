@@ -271,11 +271,35 @@ def test_models_that_do_not_fit_together_are_refused():
         predict_array(image, SPACING, [model(ByIntensity(), plans)], model(ByIntensity(), other))
 
 
+def test_plans_without_resampling_give_the_label_map_of_stock_on_the_scans_own_voxels():
+    plans = plans_with(patch=(16, 24, 24))
+    for name in ("3d_lowres", "3d_fullres"):
+        for kind in ("data", "seg", "probabilities"):
+            plans["configurations"][name].update(
+                {f"resampling_fn_{kind}": "no_resampling_hack", f"resampling_fn_{kind}_kwargs": {}}
+            )
+    coarse, fine = model(ByIntensity(), plans, "3d_lowres"), model(ByIntensity(), plans, "3d_fullres")
+    image = abdomen()
+    image[:2] = 0  # is cropped away
+    expected = stock_labels(fine, image, SPACING)
+    assert len(np.unique(expected)) == 3
+    assert np.array_equal(predict_array(image, SPACING, [fine], settings=WHOLE).labels, expected)
+    assert np.array_equal(predict_array(image, SPACING, [fine, fine], settings=WHOLE).labels, expected)
+    boxes = predict_array(image, SPACING, [fine], coarse, Settings(mirror=False, roi=RoiSettings(margin_mm=6)))
+    assert np.array_equal(boxes.labels, expected)
+    cascade = model(ByIntensity(follow_coarse=True), plans, "3d_cascade_fullres")
+    assert np.array_equal(
+        predict_array(image, SPACING, [cascade], coarse, WHOLE).labels,
+        stock_labels(cascade, image, SPACING, stock_labels(coarse, image, SPACING)),
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"normalization_schemes": ["ZScoreNormalization"]}, "normalise with ZScoreNormalization"),
         ({"resampling_fn_data": "resample_torch_fornnunet"}, "resample with resample_torch_fornnunet"),
+        ({"resampling_fn_probabilities": "no_resampling_hack"}, "resample with no_resampling_hack"),
     ],
 )
 def test_plans_of_which_no_part_can_be_made_are_refused(changes, said):

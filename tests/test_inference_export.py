@@ -12,9 +12,9 @@ from small_plans import CLASSES, REGIONS
 
 from nnunet_kits.inference import export
 from nnunet_kits.inference.export import labels_of, segment
-from nnunet_kits.inference.grids import ModelGrid
 from nnunet_kits.inference.stage import Answer
 from nnunet_kits.resampling import cells
+from nnunet_kits.resampling.grid import ModelGrid
 
 sizes = st.integers(1, 16)
 shapes = st.tuples(sizes, sizes, sizes)

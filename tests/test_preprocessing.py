@@ -17,13 +17,19 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from small_data import CASES, FORMS, small_dataset_json, small_plans
 
 from nnunet_kits.cli.main import main
-from nnunet_kits.errors import PreprocessingError
+from nnunet_kits.errors import PreprocessingError, ResamplingError
+from nnunet_kits.geometry import nonzero_box
 from nnunet_kits.preprocessing.dataset import no_equal, preprocess_dataset
-from nnunet_kits.preprocessing.foreground import nonzero_box, outside, sample_locations
+from nnunet_kits.preprocessing.foreground import outside, sample_locations
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
 from nnunet_kits.preprocessing.reading import read_files
 
 READERS = ("NibabelIOWithReorient", "NibabelIO", "SimpleITKIO", "SimpleITKIOWithReorient")
+NOT_RESAMPLED = {
+    key: value
+    for kind in ("data", "seg")
+    for key, value in ((f"resampling_fn_{kind}", "no_resampling_hack"), (f"resampling_fn_{kind}_kwargs", {}))
+}
 edges = st.sampled_from([0.5, 0.8, 1.0, 1.0, 3.0, 5.0])
 permutations = st.permutations([0, 1, 2])
 
@@ -81,6 +87,9 @@ def options(draw):
         resampling_fn_data_kwargs={**kwargs, "is_seg": False, "order": draw(st.sampled_from([3, 1]))},
         resampling_fn_seg_kwargs={**kwargs, "is_seg": True, "order": draw(st.sampled_from([1, 1, 0]))},
     )
+    if draw(st.integers(0, 4)) == 0:
+        for configuration in (made["configurations"]["3d_fullres"], made["configurations"]["2d"]):
+            configuration.update(NOT_RESAMPLED)
     made["configurations"]["3d_fullres"]["spacing"] = [draw(edges), draw(edges), draw(edges)]
     made["configurations"]["2d"]["spacing"] = [draw(edges), draw(edges)]
     forward = draw(permutations)
@@ -101,7 +110,7 @@ def test_a_case_of_any_geometry_and_options_equals_nnunets(tmp_path_factory, cas
     try:
         expected = DefaultPreprocessor(verbose=False).run_case(*arguments)
     except (ValueError, RuntimeWarning):  # an axis with no voxel left
-        with pytest.raises(PreprocessingError, match="no voxel is left along an axis"):
+        with pytest.raises(ResamplingError, match="no voxel is left along an axis"):
             FastPreprocessor().run_case(*arguments)
         return
     found = FastPreprocessor().run_case(*arguments)
@@ -152,6 +161,7 @@ def test_two_channels_go_through_nnunets_reader_and_labels_without_an_equal_thro
     same(found[1:], expected[1:])
     (sentence,) = no_equal(configuration.configuration)
     assert sentence.startswith("label maps are resampled by nnU-Net's resample_torch_fornnunet")
+    assert no_equal({**configuration.configuration, **NOT_RESAMPLED}) == []
 
 
 def test_labels_above_127_and_labels_that_are_no_integers_become_what_nnunet_makes_of_them():
@@ -198,7 +208,7 @@ def test_a_file_with_scaled_voxels_is_read_as_nnunets_reader_does(tmp_path, read
 def test_box_and_outside_are_those_of_crop_to_nonzero(seed, shape, share):
     image = (np.random.default_rng(seed).random((2, *shape)) > share).astype(np.int16)
     cropped, label, box = crop_to_nonzero(image.astype(np.float32), None)
-    assert nonzero_box(image) == box
+    assert [list(rows) for rows in nonzero_box(image)] == box
     mask = np.zeros(shape, np.int8)
     for layer in outside(np.asfortranarray(image)):
         mask[layer] = -1

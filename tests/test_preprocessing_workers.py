@@ -35,6 +35,7 @@ def test_memory_is_reckoned_from_the_header_and_the_spacing(tmp_path):
     assert bytes_needed(tmp_path / "image.nii.gz", [1.0, 1.0, 1.0]) == nothing + 6000 * 8 * 8
     assert bytes_needed(tmp_path / "image.nii.gz", [4.0, 4.0, 4.0]) == nothing + 6000 * 7
     assert bytes_needed(tmp_path / "image.nii.gz", [2.0, 2.0]) == nothing + 6000 * 9
+    assert bytes_needed(tmp_path / "image.nii.gz", []) == nothing + 6000 * 9
 
 
 def work(task):

@@ -1,16 +1,20 @@
 """One test per assumption about nnU-Net that this package leans on. When nnU-Net changes, these say where."""
 
+import ast
 import functools
 import inspect
 import json
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import nnunetv2
 import numpy as np
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from small_plans import REGIONS, architecture, cascade_plans, configuration, dataset_json, plans
@@ -20,6 +24,47 @@ CPU = torch.device("cpu")
 
 def test_the_pinned_version_is_installed():
     assert version("nnunetv2").startswith("2.8.")
+
+
+NAMED = {
+    r"(no_)?resampl\w*_(shape|hack|fornnunet)": "preprocessing.resampling",
+    r"\w+Normalization": "preprocessing.normalization",
+    r"\w+Preprocessor": "preprocessing.preprocessors",
+    r"\w+IO(WithReorient)?": "imageio",
+    r"\w*Planner": "experiment_planning.experiment_planners",
+    r"\w*LabelManager": "utilities.label_handling",
+}
+"""What the names of nnU-Net's that plans hold look like, and where nnU-Net searches for them."""
+
+
+def names_of_nnunets():
+    """(where nnU-Net searches, name) of all that this package's code and presets name of what plans may hold."""
+    package = Path(__file__).resolve().parents[1] / "nnunet_kits"
+    strings = {
+        node.value
+        for file in package.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    strings |= {word for file in package.rglob("*.json") for word in re.findall(r'"(\w+)"', file.read_text("utf-8"))}
+    return sorted((place, name) for name in strings for like, place in NAMED.items() if re.fullmatch(like, name))
+
+
+def test_names_of_every_kind_are_looked_for():
+    assert {place for place, _ in names_of_nnunets()} == set(NAMED.values())
+
+
+@pytest.mark.parametrize(("place", "name"), names_of_nnunets())
+def test_everything_that_we_name_of_what_plans_hold_is_there(place, name):
+    folder = Path(nnunetv2.__path__[0], *place.split("."))
+    assert recursive_find_python_class(str(folder), name, f"nnunetv2.{place}") is not None
+
+
+def test_no_resampling_leaves_an_array_as_it_is_and_takes_no_arguments():
+    found = configuration(resampling_fn_data="no_resampling_hack", resampling_fn_data_kwargs={})
+    manager = PlansManager(plans(**{"3d_fullres": found})).get_configuration("3d_fullres")
+    array = np.zeros((1, 2, 3, 4))
+    assert manager.resampling_fn_data(array, (5, 6, 7), (1, 1, 1), (2, 2, 2)) is array
 
 
 def test_folders_are_read_from_the_environment_when_used(nnunet, monkeypatch):

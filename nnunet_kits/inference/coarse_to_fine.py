@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.geometry import Box, whole_box
+from nnunet_kits.geometry import Box, nonzero_box, whole_box
 from nnunet_kits.inference.export import labels_of, samples_for, segment
-from nnunet_kits.inference.grids import ModelGrid, model_grid, nonzero_box
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
 from nnunet_kits.inference.stage import Answer, image_block, label_block, run_network
+from nnunet_kits.resampling.grid import ModelGrid, model_grid
 
 AIR_HU = -500.0
 """A window without anything denser is air: the coarse network is not asked about it."""
@@ -182,7 +182,8 @@ class _Scan:
 
     def grid(self, model: Model) -> ModelGrid:
         """The scan on a model's grid."""
-        return model_grid(model, self.nonzero, self.image.shape, self.spacing_mm)
+        plans, configuration = model.plans.plans, model.configuration.configuration
+        return model_grid(plans, configuration, self.nonzero, self.image.shape, self.spacing_mm)
 
     def turned(self, grid: ModelGrid) -> NDArray[np.generic]:
         """The image in a model's axis order."""
@@ -210,7 +211,7 @@ class _Scan:
 
         with self.clock("locate"):
             mask = (segment(coarse, logits) > 0).cpu().numpy()
-            boxes = find_boxes(mask, _edges_mm(grid), self.settings.roi, cost)
+            boxes = find_boxes(mask, grid.voxel_mm, self.settings.roi, cost)
         if boxes:
             return [to_scan(found) for found in boxes], [], answer
         note = "the coarse model found no kidney"
@@ -255,15 +256,6 @@ class _Scan:
         with self.clock("fine network"):
             logits = run_network(model, block, tiling, starts, None, self.progress)
         return Answer(model, grid, model_box, logits)
-
-
-def _edges_mm(grid: ModelGrid) -> tuple[float, float, float]:
-    """True edges of a grid's voxels: the scan's extent is divided into whole voxels, so they differ from the plans'."""
-    z, y, x = (
-        (stop - start) * spacing / size
-        for (start, stop), spacing, size in zip(grid.cropped, grid.scan_spacing_mm, grid.shape, strict=True)
-    )
-    return z, y, x
 
 
 def _wanted(model: Model, settings: Settings) -> Callable[[Tensor], bool] | None:

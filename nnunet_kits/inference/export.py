@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_kits.geometry import Box
-from nnunet_kits.inference.grids import ModelGrid
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.resample import BoxResampling, box_resampling
 from nnunet_kits.inference.stage import Answer, scheme
 from nnunet_kits.resampling.cells import Points, Taps, corners, in_chunks, mixed_places, of_box, spread, taps_along
+from nnunet_kits.resampling.grid import ModelGrid
 
 SLAB_VOXELS = 8 << 20
 """The answer is brought back in slabs of so many voxels."""
@@ -168,14 +168,12 @@ def _written(model: Model, device: torch.device) -> Tensor:
 
 def _taps(answer: Answer) -> list[Taps] | None:
     """Between which of the grid's samples the scan's voxels lie; None where the plans interpolate by higher splines."""
-    extent = [stop - start for start, stop in answer.grid.cropped]
-    return taps_along(scheme(answer.model, answer.grid, "probabilities"), answer.grid.shape, extent)
+    return taps_along(scheme(answer.model, answer.grid, "probabilities"), answer.grid.shape, answer.grid.extent)
 
 
 def _resampling(model: Model, grid: ModelGrid, box: Box) -> BoxResampling:
     """How a box of the scan is made from a model's grid."""
-    extent = [stop - start for start, stop in grid.cropped]
-    return box_resampling(grid.shape, extent, scheme(model, grid, "probabilities"), _inside(grid, box))
+    return box_resampling(grid.shape, grid.extent, scheme(model, grid, "probabilities"), _inside(grid, box))
 
 
 def _inside(grid: ModelGrid, box: Box) -> Box:

@@ -7,6 +7,7 @@ import numpy as np
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.model import Model
 from nnunet_kits.machine import available_memory_bytes
+from nnunet_kits.resampling.grid import grid_spacing
 
 BASE_BYTES = 1_050_000_000
 """An interpreter with torch and nnU-Net."""
@@ -44,13 +45,14 @@ def _weights_bytes(model: Model) -> int:
 
 def _stage_bytes(model: Model, share: float, shape: Sequence[int], spacing_mm: Sequence[float]) -> float:
     """The normalised part of the scan, its grid, the logits, the sums of a layer of windows, one batch of windows."""
-    axes = [int(axis) for axis in model.plans.transpose_forward]
-    edges = [float(edge) for edge in model.configuration.spacing]
-    edges = [*[float(spacing_mm[axis]) for axis in axes][: 3 - len(edges)], *edges]
-    whole = [shape[axis] * spacing_mm[axis] / edge for axis, edge in zip(axes, edges, strict=True)]
+    a, b, c = (int(axis) for axis in model.plans.transpose_forward)
+    before = (float(spacing_mm[a]), float(spacing_mm[b]), float(spacing_mm[c]))
+    after = grid_spacing(model.configuration.configuration, before)
+    scales = [old / new for old, new in zip(before, after, strict=True)]
+    whole = [shape[axis] * scale for axis, scale in zip((a, b, c), scales, strict=True)]
     overhang = [OVERHANG * patch for patch in model.patch_size]
     grid = [min(size, size * share ** (1 / 3) + by) for size, by in zip(whole, overhang, strict=True)]
-    extent = [size * edge / spacing_mm[axis] for size, axis, edge in zip(grid, axes, edges, strict=True)]
+    extent = [size / scale for size, scale in zip(grid, scales, strict=True)]
     channels = 1 + (len(model.labels.foreground_labels) if model.is_cascaded else 0)
     features = int(model.configuration.network_arch_init_kwargs.get("features_per_stage", [32])[0])
     batch = max(1 << 20, int(np.prod(model.patch_size)))

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box, crop
-from nnunet_kits.inference.grids import ModelGrid
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.resample import box_resampling
 from nnunet_kits.inference.windows import Starts, Tiling, sliding_window
 from nnunet_kits.machine import keep_freed_memory
-from nnunet_kits.resampling.scheme import Scheme, scheme_of
+from nnunet_kits.resampling.grid import ModelGrid
+from nnunet_kits.resampling.scheme import Kind, Scheme
 
 SURE = 30.0
 """Logit of the background where no window was run; representable in half precision."""
@@ -43,28 +43,24 @@ class Answer:
     logits: Tensor
 
 
-def scheme(model: Model, grid: ModelGrid, kind: str) -> Scheme:
+def scheme(model: Model, grid: ModelGrid, kind: Kind) -> Scheme:
     """How the plans have nnU-Net resample.
 
     Args:
         model: whose plans.
         grid: the scan's and the model's spacing decide whether one axis is resampled by itself.
-        kind: ``data``, ``seg`` or ``probabilities``.
+        kind: what is resampled.
 
     Raises:
         InferenceError: the plans name a resampling of which no part can be made.
     """
     plans = model.configuration.configuration
-    name: str = plans[f"resampling_fn_{kind}"]
-    if name == "no_resampling_data_or_seg_to_shape":
-        return Scheme(0)
-    spacings = (grid.scan_spacing_mm, grid.spacing_mm)
-    before, after = spacings if kind != "probabilities" else spacings[::-1]
-    found = scheme_of(name, plans[f"resampling_fn_{kind}_kwargs"], before, after)
+    found = grid.scheme(kind, plans)
     if found is None:
+        named, options = plans[f"resampling_fn_{kind}"], plans[f"resampling_fn_{kind}_kwargs"]
         raise InferenceError(
-            f"{model.folder.name}: its plans resample with {name} {plans[f'resampling_fn_{kind}_kwargs']}, of which "
-            "only nnU-Net can make a part. Predict with nnUNetv2_predict, or plan with resample_data_or_seg_to_shape."
+            f"{model.folder.name}: its plans resample with {named} {options}, of which only nnU-Net can make a part. "
+            "Predict with nnUNetv2_predict, or plan with resample_data_or_seg_to_shape."
         )
     return found
 
@@ -140,11 +136,10 @@ def label_block(model: Model, coarse_labels: Callable[[Box], NDArray[np.uint8]],
         (labels, z, y, x), float32, on the model's device.
     """
     offset = [start for start, _ in grid.cropped]
-    extent = [stop - start for start, stop in grid.cropped]
-    wanted = box_resampling(extent, grid.shape, scheme(model, grid, "seg"), box)
+    wanted = box_resampling(grid.extent, grid.shape, scheme(model, grid, "seg"), box)
     needed = [(start + at, stop + at) for (start, stop), at in zip(wanted.needed, offset, strict=True)]
     labels = torch.from_numpy(coarse_labels((needed[0], needed[1], needed[2]))).to(model.device)
-    nearest = box_resampling(extent, grid.shape, Scheme(0), box)
+    nearest = box_resampling(grid.extent, grid.shape, Scheme(0), box)
     origin = [start - first for (start, _), (first, _) in zip(nearest.needed, wanted.needed, strict=True)]
     inside = labels[
         tuple(slice(at, at + stop - start) for at, (start, stop) in zip(origin, nearest.needed, strict=True))

@@ -16,9 +16,10 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import KitsError, PreprocessingError
-from nnunet_kits.preprocessing.preprocessor import FastPreprocessor, exact_scheme
+from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
 from nnunet_kits.preprocessing.record import ENDINGS, Record, is_whole, read_record, remove_case, settings_digest, stamp
 from nnunet_kits.preprocessing.workers import bytes_needed, fitting_workers, run_tasks
+from nnunet_kits.resampling.scheme import NO_RESAMPLING, Kind, planned_scheme
 
 Files = dict[str, dict[str, Any]]
 """Case -> ``images``, a path a channel, and ``label``."""
@@ -184,10 +185,13 @@ def copy_labels(dataset: Dataset) -> None:
 def no_equal(configuration: dict[str, Any]) -> list[str]:
     """Which of a configuration's steps only nnU-Net's own functions do, as sentences."""
     found = []
-    for which, what in (("resampling_fn_data", "images"), ("resampling_fn_seg", "label maps")):
-        if exact_scheme(which, configuration, (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)) is None:
-            found.append(f"{what} are resampled by nnU-Net's {configuration[which]}, which has no fast equal for its")
-            found[-1] += f" arguments {configuration[which + '_kwargs']}"
+    kinds: tuple[tuple[Kind, str], ...] = (("data", "images"), ("seg", "label maps"))
+    for kind, what in kinds:
+        name, options = configuration[f"resampling_fn_{kind}"], configuration[f"resampling_fn_{kind}_kwargs"]
+        if name != NO_RESAMPLING and planned_scheme(kind, configuration, (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)) is None:
+            found.append(
+                f"{what} are resampled by nnU-Net's {name}, which has no fast equal for its arguments {options}"
+            )
     return found
 
 
@@ -218,7 +222,8 @@ def _preprocess(
     todo = [case for case in stamps if record.cases.get(case) != stamps[case] or not is_whole(folder, case)]
     if not todo:
         return Outcome(name, folder, 0, len(stamps), 0)
-    needs = {case: bytes_needed(Path(dataset.files[case]["images"][0]), found.spacing) for case in todo}
+    edges = [] if found.configuration["resampling_fn_data"] == NO_RESAMPLING else found.spacing
+    needs = {case: bytes_needed(Path(dataset.files[case]["images"][0]), edges) for case in todo}
     used = fitting_workers(needs, workers)
     shared = (folder, dataset.plans, name, dataset.preprocessed / "dataset.json", codec)
     tasks = {case: Task(case, dataset.files[case]["images"], dataset.files[case]["label"], *shared) for case in todo}

@@ -1,4 +1,4 @@
-"""What nnU-Net derives from a case besides resampling: its box, what lies outside, where labels are."""
+"""What nnU-Net derives from a case besides resampling: what lies outside, where labels are."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,25 +10,6 @@ SEED, LEAST_SAMPLES, LEAST_SHARE = 1234, 10000, 0.01
 """DefaultPreprocessor._sample_foreground_locations draws so many voxels of each class, with this seed."""
 
 Locations = dict[int | tuple[int, ...], NDArray[np.int64] | list[Any]]
-
-
-def nonzero_box(image: NDArray[Any]) -> list[list[int]]:
-    """The smallest box that holds every voxel that is not 0 in some channel; everything where there is none.
-
-    Args:
-        image: (c, z, y, x).
-
-    Returns:
-        Half-open ``[start, stop]`` along z, y, x.
-    """
-    box = [[0, size] for size in image.shape[1:]]
-    for axis, limits in enumerate(box):
-        planes = np.moveaxis(image, axis + 1, 0)
-        first = next((index for index in range(len(planes)) if planes[index].any()), None)
-        if first is None:
-            break
-        limits[:] = [first, next(index for index in range(len(planes), first, -1) if planes[index - 1].any())]
-    return box
 
 
 def outside(image: NDArray[Any]) -> Iterator[tuple[NDArray[np.intp], ...]]:

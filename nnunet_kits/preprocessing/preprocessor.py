@@ -1,6 +1,6 @@
 """nnU-Net's DefaultPreprocessor with its slow steps replaced by equal fast ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +8,17 @@ import blosc2
 import numpy as np
 from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization, NoNormalization
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
-from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import PreprocessingError
-from nnunet_kits.preprocessing.foreground import nonzero_box, outside, sample_locations
+from nnunet_kits.geometry import Box, nonzero_box
+from nnunet_kits.preprocessing.foreground import outside, sample_locations
 from nnunet_kits.preprocessing.reading import Properties, read_files
+from nnunet_kits.resampling.grid import ModelGrid, model_grid
 from nnunet_kits.resampling.labels import resample_labels
-from nnunet_kits.resampling.scheme import Scheme, scheme_of
+from nnunet_kits.resampling.scheme import Kind
 from nnunet_kits.resampling.volumes import resample_volume
 
 VOXELWISE = {"CTNormalization": CTNormalization, "NoNormalization": NoNormalization}
@@ -88,31 +89,26 @@ class FastPreprocessor(DefaultPreprocessor):
                 f"the image has {data.shape[1:]} voxels but the label map {seg.shape[1:]} (z, y, x). "
                 "Both must lie on one grid: convert the case again."
             )
-        axes = [int(axis) for axis in plans_manager.transpose_forward]
-        turned = [0, *(axis + 1 for axis in axes)]
-        spacing = [properties["spacing"][axis] for axis in axes]
+        grid = model_grid(
+            plans_manager.plans,
+            configuration_manager.configuration,
+            nonzero_box(data),
+            data.shape[1:],
+            properties["spacing"],
+        )
+        turned = [0, *(axis + 1 for axis in grid.axes)]
         data = data.transpose(turned)
-        properties["shape_before_cropping"] = data.shape[1:]
-        box = nonzero_box(data)
-        properties["bbox_used_for_cropping"] = box
-        inside = (slice(None), *(slice(*limits) for limits in box))
+        properties["shape_before_cropping"] = grid.scan_shape
+        properties["bbox_used_for_cropping"] = [list(rows) for rows in grid.cropped]
+        properties["shape_after_cropping_and_before_resampling"] = grid.extent
+        inside = (slice(None), *(slice(*rows) for rows in grid.cropped))
         has_seg = seg is not None
-        labels = _labels(seg.transpose(turned)[inside] if has_seg else None, data, box)
+        labels = _labels(seg.transpose(turned)[inside] if has_seg else None, data, grid.cropped)
         data = data[inside]
-        properties["shape_after_cropping_and_before_resampling"] = data.shape[1:]
-        target = list(configuration_manager.spacing)
-        target = [spacing[0], *target] if len(target) < 3 else target
-        new_shape = [int(size) for size in compute_new_shape(data.shape[1:], spacing, target)]
-        if min(new_shape) < 1:
-            raise PreprocessingError(
-                f"{data.shape[1:]} voxels of {spacing} mm become {new_shape} at {target} mm: no voxel is left along an "
-                "axis. Leave the case out, or plan a finer spacing."
-            )
-        geometry = (new_shape, spacing, target)
         image = self._normalised(data, labels, configuration_manager, plans_manager)
         del data, seg
-        image = _resampled(image, "resampling_fn_data", configuration_manager, *geometry)
-        labels = _resampled(labels, "resampling_fn_seg", configuration_manager, *geometry)
+        image = _resampled(image, "data", configuration_manager, grid)
+        labels = _resampled(labels, "seg", configuration_manager, grid)
         if has_seg:
             manager = plans_manager.get_label_manager(dataset_json)
             classes = list(manager.foreground_regions if manager.has_regions else manager.foreground_labels)
@@ -180,23 +176,6 @@ def save_case(
     )
 
 
-def exact_scheme(
-    which: str, configuration: Mapping[str, Any], spacing: Sequence[float], target: Sequence[float]
-) -> Scheme | None:
-    """How a case is interpolated, or None where only nnU-Net's own function does what the plans say.
-
-    Args:
-        which: ``resampling_fn_data`` or ``resampling_fn_seg``.
-        configuration: of the plans, inheritance resolved.
-        spacing: voxel edges before (z, y, x).
-        target: voxel edges after.
-    """
-    options = configuration[f"{which}_kwargs"]
-    if bool(options.get("is_seg", False)) != (which == "resampling_fn_seg"):
-        return None
-    return scheme_of(configuration[which], options, spacing, target)
-
-
 def copy_planes(
     source: NDArray[Any], target: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 ) -> None:
@@ -215,7 +194,7 @@ def copy_planes(
         )
 
 
-def _labels(seg: NDArray[Any] | None, data: NDArray[Any], box: Sequence[Sequence[int]]) -> NDArray[Any]:
+def _labels(seg: NDArray[Any] | None, data: NDArray[Any], box: Box) -> NDArray[Any]:
     """The cropped label map (1, z, y, x) in a small signed dtype, -1 where the image is empty and no label is set."""
     shape = [stop - start for start, stop in box]
     labels = np.zeros((1, *shape), np.int8 if seg is None else _label_dtype(seg))
@@ -240,24 +219,18 @@ def _label_dtype(seg: NDArray[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32)
 
 
-def _resampled(
-    array: NDArray[Any],
-    which: str,
-    configuration: ConfigurationManager,
-    new_shape: Sequence[int],
-    spacing: Sequence[float],
-    target: Sequence[float],
-) -> NDArray[Any]:
+def _resampled(array: NDArray[Any], kind: Kind, configuration: ConfigurationManager, grid: ModelGrid) -> NDArray[Any]:
     """Resample all channels (c, z, y, x), by nnU-Net's own function where there is no exact equivalent."""
-    if array.shape[1:] == tuple(new_shape):
+    if array.shape[1:] == grid.shape:
         return array
-    scheme = exact_scheme(which, configuration.configuration, spacing, target)
+    scheme = grid.scheme(kind, configuration.configuration)
     if scheme is None:
-        resample = getattr(configuration, which)
-        return np.asarray(resample(array.astype(np.float32, copy=False), np.array(new_shape), spacing, target))
-    if which == "resampling_fn_seg":
-        return np.stack([resample_labels(channel, new_shape, scheme) for channel in array])
-    result = np.empty((len(array), *new_shape), np.float32)
+        resample = getattr(configuration, f"resampling_fn_{kind}")
+        given = array.astype(np.float32, copy=False)
+        return np.asarray(resample(given, np.array(grid.shape), grid.scan_spacing_mm, grid.spacing_mm))
+    if kind == "seg":
+        return np.stack([resample_labels(channel, grid.shape, scheme) for channel in array])
+    result = np.empty((len(array), *grid.shape), np.float32)
     for channel, out in zip(array, result, strict=True):
-        resample_volume(channel, new_shape, scheme, out=out)
+        resample_volume(channel, grid.shape, scheme, out=out)
     return result

@@ -20,7 +20,7 @@ def bytes_needed(image: Path, spacing_mm: list[float]) -> int:
 
     Args:
         image: one channel.
-        spacing_mm: of the configuration; two edges for 2d.
+        spacing_mm: of the configuration; two edges for 2d, none where nothing is resampled.
     """
     try:
         grid = read_grid(image)

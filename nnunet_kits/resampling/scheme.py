@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 ANISOTROPY = 3.0
 """nnU-Net resamples the thickest axis apart where its voxel edge is more than this many times the thinnest."""
 
 DEFAULT_FUNCTION = "resample_data_or_seg_to_shape"
 """nnU-Net's resampling function that :func:`scheme_of` describes, by the name that plans hold."""
+
+NO_RESAMPLING = "no_resampling_hack"
+"""nnU-Net's function that leaves everything on the scan's own voxels."""
+
+Kind = Literal["data", "seg", "probabilities"]
+"""What plans state a resampling function for: images, label maps, logits."""
 
 KNOWN_OPTIONS = {"is_seg", "order", "order_z", "force_separate_z", "separate_z_anisotropy_threshold"}
 
@@ -63,6 +69,26 @@ def scheme_of(
         options.get("separate_z_anisotropy_threshold", ANISOTROPY),
     )
     return Scheme(order, axis, separate_order if axis is not None else 0)
+
+
+def planned_scheme(
+    kind: Kind, configuration: Mapping[str, Any], spacing: Sequence[float], new_spacing: Sequence[float]
+) -> Scheme | None:
+    """The interpolation of images, label maps or logits that a configuration asks for.
+
+    Args:
+        kind: what is resampled.
+        configuration: of the plans, inheritance resolved.
+        spacing: voxel edges before, in the array's axis order.
+        new_spacing: voxel edges after.
+
+    Returns:
+        None as from :func:`scheme_of`, also where label maps are resampled as images or images as label maps.
+    """
+    options = configuration[f"resampling_fn_{kind}_kwargs"]
+    if bool(options.get("is_seg", False)) != (kind == "seg"):
+        return None
+    return scheme_of(configuration[f"resampling_fn_{kind}"], options, spacing, new_spacing)
 
 
 def separate_axis(
