@@ -6,7 +6,7 @@ class KitsError(Exception):
 
 
 class ImageError(KitsError):
-    """A CT or label file that cannot be read, or does not fit its partner."""
+    """A CT or label file that is not there, is there twice, cannot be read, or does not fit its partner."""
 
 
 class ConversionError(KitsError):

@@ -85,12 +85,6 @@ class Release:
             raise ConversionError(f"{self.edition} has no aggregation {aggregation!r}. Known for this year: {known}.")
         return self.label_files[aggregation]
 
-    @property
-    def places(self) -> tuple[str, ...]:
-        """Folders below a repository's root to look for cases in: the root, then this year's own, then the others'."""
-        others = (folder for release in RELEASES.values() for folder in release.data_folders)
-        return tuple(dict.fromkeys((".", *self.data_folders, *others)))
-
     def is_training(self, number: int) -> bool:
         """Whether this case was published with labels."""
         return any(number in numbers for numbers in self.training)
@@ -167,6 +161,12 @@ def release_of(year: str) -> Release:
 def editions_with(number: int) -> list[str]:
     """Names of the editions that number a case so."""
     return [r.edition for r in RELEASES.values() if r.is_training(number) or r.is_test(number)]
+
+
+def places(release: Release | None = None) -> tuple[str, ...]:
+    """Folders below a repository's root to look for cases in: the root, a year's own, then the others'."""
+    every = (folder for other in RELEASES.values() for folder in other.data_folders)
+    return tuple(dict.fromkeys((".", *(release.data_folders if release else ()), *every)))
 
 
 def reference_files() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
 LAYERS = (
     {"errors", "labels"},
     {"releases", "environment", "machine", "atomic", "model_folder", "geometry"},
-    {"images", "resampling", "components", "batch"},
+    {"images", "resampling", "components", "batch", "cases"},
     {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference", "postprocessing"},
     {"recipes", "reporting", "workflow", "doctor"},
@@ -30,6 +30,7 @@ NO_TORCH = {
     "resampling",
     "components",
     "batch",
+    "cases",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own

@@ -219,7 +219,7 @@ def test_only_ct_files_of_one_channel_are_taken(tmp_path):
     (tmp_path / "a_0001.nii.gz").write_bytes(b"")
     with pytest.raises(ImageError, match="a CT has one channel"):
         find_cases(tmp_path, tmp_path / "out", ".nii.gz")
-    with pytest.raises(ImageError, match="no file and no folder with"):
+    with pytest.raises(ImageError, match=r"none: no such file or folder\. Name a CT, a folder of CTs"):
         find_cases(tmp_path / "none", tmp_path / "out", ".nii.gz")
     (tmp_path / "c.mha").write_bytes(b"")
     with pytest.raises(ImageError, match=r"the model reads \.nii\.gz files"):

@@ -9,7 +9,7 @@ from conftest import SHARED
 from small_kidneys import SHAPE, SPACING, abdomen, grid_affine
 
 from nnunet_kits.cli.main import main
-from nnunet_kits.errors import MeasurementError
+from nnunet_kits.errors import ImageError
 from nnunet_kits.images import write_volume
 from nnunet_kits.measurement import measure_files, measure_labels
 
@@ -86,10 +86,12 @@ def test_two_processes_measure_the_same(folder):
 
 
 def test_what_cannot_be_measured_is_refused_with_its_name(folder):
-    with pytest.raises(MeasurementError, match="nothing: no label map and no folder of label maps"):
+    with pytest.raises(ImageError, match=r"nothing: no such file or folder\. Name a label map"):
         measure_files(folder / "nothing", folder / "out")
-    with pytest.raises(MeasurementError, match=r"no CT of case_00000, neither case_00000_0000.nii.gz nor"):
-        measure_files(folder, folder / "out", folder / "out")
+    empty = folder / "empty"
+    empty.mkdir()
+    with pytest.raises(ImageError, match=r"no CT of case_00000, neither case_00000_0000.nii.gz nor"):
+        measure_files(folder, folder / "out", empty)
     labels = abdomen()
     labels[5, 5, 5] = 4
     write_volume(folder / "case_00000.nii.gz", labels, grid_affine(SPACING))

@@ -10,7 +10,7 @@ from kits_trees import IPL, save
 
 from nnunet_kits import batch
 from nnunet_kits.cli.main import main
-from nnunet_kits.errors import KitsError, PostprocessingError
+from nnunet_kits.errors import ImageError, KitsError, PostprocessingError
 from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.postprocessing import load_chain, postprocess_folder
 from nnunet_kits.postprocessing.determine import choose_chain
@@ -127,7 +127,7 @@ def test_a_damaged_file_and_a_foreign_label_are_named_and_the_others_are_done(pr
 def test_predictions_are_never_written_over(predicted):
     with pytest.raises(PostprocessingError, match="is where the predictions are, which would be lost"):
         postprocess_folder(predicted / "pred", predicted / "out" / ".." / "pred", load_chain("clean"))
-    with pytest.raises(PostprocessingError, match=r"holds no \.nii\.gz or \.nii file"):
+    with pytest.raises(ImageError, match=r"nothing: no such file or folder"):
         postprocess_folder(predicted / "nothing", predicted / "out", load_chain("clean"))
 
 
@@ -274,7 +274,8 @@ def test_folders_that_are_no_folds_are_refused(folds):
     validation = folds / "model" / "fold_0" / "validation"
     with pytest.raises(PostprocessingError, match="case_00000: is in fold_0 and in"):
         find_folds([validation, validation])
-    with pytest.raises(PostprocessingError, match=r"holds no \.nii\.gz or \.nii file"):
+    (folds / "nothing").mkdir()
+    with pytest.raises(ImageError, match=r"nothing: holds no \.nii\.gz or \.nii file"):
         find_folds([folds / "nothing"])
 
 
@@ -286,7 +287,7 @@ def test_what_cannot_be_scored_is_refused_with_its_name(folds):
     said = []
     determine(predictions=folds / "model" / "fold_1" / "validation", say=said.append)
     assert said[0] == "Only one fold is given, so that one alone must become better. Give all folds."
-    with pytest.raises(PostprocessingError, match=r"no KiTS evaluation of year '20'. Known: 19, 21, 23"):
+    with pytest.raises(KitsError, match=r"no KiTS release of year '20'. Known: 19, 21, 23"):
         determine("20")
     with pytest.raises(PostprocessingError, match="The candidates clean, clean hold a name twice"):
         determine(chains=("clean", "clean"))

@@ -293,7 +293,7 @@ def test_missing_folders_and_images_are_refused_with_what_to_do(folders):
         run_verb(folders)
     for path in (folders / "predictions").iterdir():
         path.unlink()
-    with pytest.raises(KitsError, match=r"predictions: no label map and no folder of label maps"):
+    with pytest.raises(KitsError, match=r"predictions: holds no .* Name a label map, a folder of label maps"):
         run_verb(folders)
     (folders / "predictions").rmdir()
     with pytest.raises(KitsError, match=r"predictions: no such file or folder. Name what nnUNetv2_predict wrote"):

@@ -1,14 +1,12 @@
 """Finding the cases of a KiTS folder, and noticing another year's folder."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_kits.cases import finding
 from nnunet_kits.errors import ConversionError
 from nnunet_kits.releases import RELEASES, Release, editions_with, either
-
-CASE_FOLDER = re.compile(r"case_(\d{5})")
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,9 @@ def data_folder(release: Release, source: Path) -> Path:
     """
     if not source.is_dir():
         raise ConversionError(f"{source}: no such folder. Name the {release.edition} repository or its data folder.")
-    for folder in release.places:
-        candidate = source / folder
-        if candidate.is_dir() and any(CASE_FOLDER.fullmatch(entry.name) for entry in candidate.iterdir()):
-            return candidate
+    found = finding.data_folder(source, release)
+    if found is not None:
+        return found
     raise ConversionError(
         f"{source}: no case_00000, case_00001, ... folder here or in {', '.join(release.data_folders)}. "
         f"Name the {release.edition} repository or its data folder ({release.url})."
@@ -69,7 +66,7 @@ def find_cases(
         ConversionError: no cases, or the folder is another year's.
     """
     label_file = release.label_file(aggregation)
-    folders = sorted(p for p in data_folder(release, source).iterdir() if CASE_FOLDER.fullmatch(p.name) and p.is_dir())
+    folders = finding.case_folders(data_folder(release, source))
     cases = []
     for folder in folders:
         number = case_number(folder.name)

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import run_cases
+from nnunet_kits.cases.finding import find_scans
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
@@ -23,7 +23,6 @@ from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.inference.scans import read_scan
 from nnunet_kits.model_folder import FINAL
 
-CHANNEL = "_0000"
 RECORD = "prediction.json"
 
 
@@ -82,29 +81,16 @@ def load(job: Job) -> Loaded:
 
 
 def find_cases(source: Path, output: Path, ending: str) -> list[Case]:
-    """The scans in a file or folder, by nnU-Net's names: ``case_0000.nii.gz`` is the image of ``case.nii.gz``.
-
-    A name without ``_0000`` is taken as it is. For a single file, ``output`` may be the label map to write.
+    """The scans in a file or folder, and the label maps to write; for a single file ``output`` may be that one.
 
     Raises:
-        ImageError: nothing there, or a scan of several channels.
+        ImageError: nothing there, two scans of one case, or a scan of several channels.
     """
-    files = [source] if source.is_file() else sorted(source.glob(f"*{ending}")) if source.is_dir() else []
-    if not files:
-        raise ImageError(f"{source}: no file and no folder with {ending} files. Name a CT or a folder of CTs with -i.")
-    cases: dict[str, Case] = {}
-    for file in files:
-        if not file.name.endswith(ending):
-            raise ImageError(f"{file}: the model reads {ending} files. Convert it first.")
-        stem = file.name.removesuffix(ending)
-        name = stem.removesuffix(CHANNEL)
-        if (re.search(r"_\d{4}$", stem) and stem == name) or name in cases:
-            raise ImageError(
-                f"{file}: a second image of case {name}, but a CT has one channel, {name}{CHANNEL}{ending}."
-            )
-        single = source.is_file() and output.name.endswith(ending)
-        cases[name] = Case(name, file, output if single else output / f"{name}{ending}")
-    return list(cases.values())
+    if source.is_file() and not source.name.endswith(ending):
+        raise ImageError(f"{source}: the model reads {ending} files. Convert it first.")
+    single = source.is_file() and output.name.endswith(ending)
+    scans = find_scans(source, (ending,))
+    return [Case(name, file, output if single else output / f"{name}{ending}") for name, file in scans.items()]
 
 
 def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = lambda _: None) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from typing import Any
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import Journal, file_key, run_cases
+from nnunet_kits.cases.finding import find_label_maps, scans_of
 from nnunet_kits.errors import KitsError, MeasurementError
 from nnunet_kits.images import check_same_grid, read_ct, read_label_planes
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
-from nnunet_kits.releases import image_files, reference_files
 
-ENDINGS = (".nii.gz", ".nii")
 TABLE, FULL, JOURNAL = "measures.csv", "measures.json", ".measures.partial.jsonl"
 
 
@@ -53,7 +52,7 @@ def measure_files(
         Case -> measures, and case -> why it failed.
 
     Raises:
-        MeasurementError: no label map, or one without its CT.
+        ImageError: no label map, one without its CT, or two of one case.
     """
     tasks = find_tasks(labels, images)
     output.mkdir(parents=True, exist_ok=True)
@@ -110,44 +109,11 @@ def find_tasks(labels: Path, images: Path | None) -> dict[str, Task]:
     """Case -> its label map and its CT.
 
     Raises:
-        MeasurementError: no label map, or one without its CT.
+        ImageError: no label map, one without its CT, or two of one case.
     """
-    if labels.is_file():
-        files = {_stem(labels): labels}
-    else:
-        files = {_stem(file): file for ending in ENDINGS for file in sorted(labels.glob(f"*{ending}"))}
-        for name in reference_files():
-            files |= {file.parent.name: file for file in sorted(labels.glob(f"case_*/{name}"))}
-    if not files:
-        raise MeasurementError(
-            f"{labels}: no label map and no folder of label maps. Name a {' or '.join(ENDINGS)} file, a folder of them "
-            "or a KiTS folder."
-        )
-    return {case: Task(case, file, _image_of(case, images)) for case, file in sorted(files.items())}
-
-
-def _stem(file: Path) -> str:
-    """The case: for a KiTS file its folder's name, else the file's without its ending."""
-    if file.name in reference_files():
-        return file.parent.name
-    return next((file.name.removesuffix(ending) for ending in ENDINGS if file.name.endswith(ending)), file.stem)
-
-
-def _image_of(case: str, images: Path | None) -> Path | None:
-    """The CT of a case."""
-    if images is None:
-        return None
-    if images.is_file():
-        return images
-    names = [f"{case}{channel}{ending}" for channel in ("_0000", "") for ending in ENDINGS]
-    names += [f"{case}/{name}" for name in image_files()]
-    found = next((images / name for name in names if (images / name).is_file()), None)
-    if found is None:
-        raise MeasurementError(
-            f"{images}: no CT of {case}, neither {names[0]} nor {names[-1]}. "
-            "Name the folder that holds it with --images."
-        )
-    return found
+    files = find_label_maps(labels)
+    scans = scans_of(files, images) if images else {}
+    return {case: Task(case, file, scans.get(case)) for case, file in files.items()}
 
 
 def write_measures(output: Path, found: dict[str, Measures]) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 from nnunet_kits import __version__
 from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.batch import file_key, run_cases
+from nnunet_kits.cases.finding import ending_of, find_label_maps
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.images import Planes, read_label_planes, write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
 
-ENDINGS = (".nii.gz", ".nii")
 RECORD = "postprocess.json"
 SIDECARS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
 """What nnU-Net writes beside predictions and its later commands look for."""
@@ -46,7 +46,7 @@ def postprocess_folder(
     ``postprocess.json`` there tells what each step changed.
 
     Args:
-        predictions: folder with label maps.
+        predictions: folder with label maps, or one.
         output: another folder.
         chain: what to do.
         workers: processes.
@@ -57,10 +57,11 @@ def postprocess_folder(
         Case -> why it failed.
 
     Raises:
-        PostprocessingError: nothing to do, the same folder twice, or an output folder of another chain.
+        ImageError: no label map, or two of one case.
+        PostprocessingError: the same folder twice, or an output folder of another chain.
     """
-    files = label_files(predictions)
-    if output.resolve() == predictions.resolve():
+    files = find_label_maps(predictions)
+    if output.resolve() in {predictions.resolve(), *(file.parent.resolve() for file in files.values())}:
         raise PostprocessingError(f"{output}: is where the predictions are, which would be lost. Name another folder.")
     output.mkdir(parents=True, exist_ok=True)
     record = _Record(output / RECORD, chain, overwrite)
@@ -68,10 +69,11 @@ def postprocess_folder(
         if (predictions / name).is_file():
             with atomic_path(output / name) as temporary:
                 shutil.copyfile(predictions / name, temporary)
+    every = {case: Task(file, output / f"{case}{ending_of(file)}", chain) for case, file in files.items()}
     tasks = {
-        case: Task(file, output / file.name, chain)
-        for case, file in files.items()
-        if overwrite or not (output / file.name).is_file() or record.source_of(case) != _source(file)
+        case: task
+        for case, task in every.items()
+        if overwrite or not task.target.is_file() or record.source_of(case) != _source(task.source)
     }
     if len(tasks) < len(files):
         say(f"{len(files) - len(tasks)} of {len(files)} were postprocessed before; --overwrite does them again.")
@@ -123,22 +125,6 @@ def read_kits_labels(file: Path) -> Planes:
         known = ", ".join(f"{int(label)} {label.name.lower()}" for label in Label)
         raise PostprocessingError(f"{file}: holds label {highest}, but the labels of KiTS are {known}. Map them first.")
     return planes
-
-
-def label_files(folder: Path) -> dict[str, Path]:
-    """Case -> label map, of a flat folder.
-
-    Raises:
-        PostprocessingError: there is none.
-    """
-    files = {
-        file.name.removesuffix(ending): file
-        for ending in ENDINGS
-        for file in (sorted(folder.glob(f"*{ending}")) if folder.is_dir() else [])
-    }
-    if not files:
-        raise PostprocessingError(f"{folder}: holds no {' or '.join(ENDINGS)} file. Name a folder of label maps.")
-    return dict(sorted(files.items()))
 
 
 def _source(file: Path) -> list[int]:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import Journal, file_key, run_cases
+from nnunet_kits.cases.finding import find_label_maps
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.images import Planes, check_same_grid
 from nnunet_kits.model_folder import fold_folders
 from nnunet_kits.postprocessing.determine import choose_chain, score_chains
-from nnunet_kits.postprocessing.files import label_files, read_kits_labels
+from nnunet_kits.postprocessing.files import read_kits_labels
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
 from nnunet_kits.releases import Release, release_of
 
@@ -118,7 +119,7 @@ def find_folds(folders: Sequence[Path], splits: Path | None = None) -> dict[str,
         name = place.parent.name if place.name == "validation" else place.name
         if name in folds:
             name = str(place)
-        folds[name] = label_files(place)
+        folds[name] = find_label_maps(place)
     known: dict[str, str] = {}
     for fold, files in folds.items():
         for case in files:
@@ -132,7 +133,7 @@ def _split_folds(folders: Sequence[Path], splits: Path) -> dict[str, dict[str, P
     """Folds of one folder by nnU-Net's splits."""
     if len(folders) != 1:
         raise PostprocessingError(f"With splits there is one folder of predictions, and {len(folders)} are given.")
-    files = label_files(folders[0])
+    files = find_label_maps(folders[0])
     try:
         folds = {f"fold_{n}": list(split["val"]) for n, split in enumerate(json.loads(splits.read_text()))}
     except (OSError, ValueError, TypeError, KeyError) as error:

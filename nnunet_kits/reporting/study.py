@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_kits.cases.finding import find_label_maps, scans_of
 from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
 from nnunet_kits.evaluation.reading import read_labels
@@ -15,7 +16,6 @@ from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_spacing, to_canonical
 from nnunet_kits.images import Volume, check_same_grid, read_ct
 from nnunet_kits.labels import Label
-from nnunet_kits.measurement.files import find_tasks
 from nnunet_kits.measurement.measure import Measures, measure_labels
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 from nnunet_kits.reporting.overlays import Case
@@ -71,16 +71,17 @@ def find_cases(images: Path, predictions: Path, references: Path | None, year: s
         year: whose references they are.
 
     Raises:
-        MeasurementError: no prediction, or one without its CT.
-        EvaluationError: no references in the folder that is named.
+        ImageError: no prediction, one without its CT, no references in the folder that is named, or two files of one
+            case.
     """
-    tasks = find_tasks(predictions, images)
+    predicted = find_label_maps(predictions)
+    scans = scans_of(predicted, images)
     if references is None or references.is_file():
-        of = dict.fromkeys(tasks, references)
+        of = dict.fromkeys(predicted, references)
     else:
         files = References(references, year)
-        of = {name: files.of(name) for name in tasks}
-    return [ReportCase(name, task.image or images, task.labels, of[name]) for name, task in tasks.items()]
+        of = {name: files.of(name) for name in predicted}
+    return [ReportCase(name, scans[name], file, of[name]) for name, file in predicted.items()]
 
 
 def year_of(predictions: Path) -> str:
