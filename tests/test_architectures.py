@@ -7,6 +7,7 @@ from torch import nn
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.architectures.preactivation import PreActivationBlock
 from nnunet_kits.architectures.residual import encoder_blocks
+from nnunet_kits.architectures.topology import Topology
 from nnunet_kits.errors import TrainingError
 
 TOPOLOGIES = {
@@ -18,7 +19,7 @@ TOPOLOGIES = {
     "scalars": dict(conv_op=nn.Conv3d, kernel_sizes=[3, 3, 3], strides=[1, 2, 2]),
 }
 PATCH = {"3d": (8, 12, 16), "2.5d": (5, 12, 16), "2d": (12, 16), "scalars": (8, 12, 16)}
-CLASSES = {name: pydoc.locate(path) for name, path in NETWORKS.items()}
+CLASSES = {name: pydoc.locate(network.factory) for name, network in NETWORKS.items()}
 SUPERVISED = [name for name, network in CLASSES.items() if getattr(network, "supports_deep_supervision", True)]
 
 
@@ -34,7 +35,7 @@ def usual(name):
 
 def build(name, topology, channels=1, classes=4, deep_supervision=False):
     torch.manual_seed(0)
-    network = pydoc.locate(NETWORKS[name])(
+    network = CLASSES[name](
         input_channels=channels,
         num_classes=classes,
         deep_supervision=deep_supervision,
@@ -156,9 +157,17 @@ def test_preactivation_blocks_start_as_the_identity():
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.parametrize("network", CLASSES.values(), ids=list(CLASSES))
+@pytest.mark.parametrize("change", [{"colour": 1}, {"strides": None}], ids=["unknown", "missing"])
+def test_a_network_takes_the_whole_topology_and_nothing_else(network, change):
+    given = {"n_stages": 3, "features_per_stage": [4, 6, 8], **TOPOLOGIES["3d"], **change}
+    with pytest.raises(TypeError, match=next(iter(change))):
+        network(1, 2, False, **{key: value for key, value in given.items() if value is not None})
+
+
 def test_features_that_do_not_fit_the_stages_are_refused():
     with pytest.raises(ValueError, match="features_per_stage has 2 entries for 3 stages"):
-        pydoc.locate(NETWORKS["PreActResUNet"])(1, 2, False, 3, [4, 6], **TOPOLOGIES["3d"])
+        CLASSES["PreActResUNet"](1, 2, False, n_stages=3, features_per_stage=[4, 6], **TOPOLOGIES["3d"])
 
 
 def test_the_25d_network_never_pools_along_z_and_its_lower_outputs_have_the_plans_size():
@@ -172,9 +181,9 @@ def test_the_25d_network_never_pools_along_z_and_its_lower_outputs_have_the_plan
 
 
 def test_the_recursive_network_has_two_sub_blocks_a_side_and_twelve_million_weights_in_the_papers_size():
-    network = CLASSES["RecursiveUNet2D"](
-        1, 3, False, 6, [20 * 2**i for i in range(6)], nn.Conv2d, [[3, 3]] * 6, [[1, 1]] + [[2, 2]] * 5
-    )
+    features, strides = [20 * 2**i for i in range(6)], [[1, 1]] + [[2, 2]] * 5
+    topology = Topology(6, features, nn.Conv2d, [[3, 3]] * 6, strides)
+    network = CLASSES["RecursiveUNet2D"](1, 3, False, **vars(topology))
     assert sum(isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) for m in network.modules()) == 2 * 6 + 2 * 5
     assert 11e6 < sum(p.numel() for p in network.parameters()) < 13e6  # the paper: 12M
     assert network(torch.randn(1, 1, 64, 96)).shape == (1, 3, 64, 96)

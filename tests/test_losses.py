@@ -8,7 +8,7 @@ import torch
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, WEIGHTED_LOSSES, LossTask
+from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss, loss_parameters
 
 SIZE = (4, 6, 8)
@@ -83,13 +83,19 @@ def weighted(task):
 # the registry
 
 
-def test_the_default_and_the_weighted_losses_are_registered():
-    assert {DEFAULT_LOSS, *WEIGHTED_LOSSES} <= set(LOSSES)
+def test_the_default_is_registered():
+    assert DEFAULT_LOSS in LOSSES
+
+
+def test_only_the_losses_that_are_said_to_be_weighted_look_at_class_weights(name, task):
+    logits, target = random_logits(task), target_of(task, labels())
+    plain, unequal = (build_loss(name, given)(logits, target).item() for given in (task, weighted(task)))
+    assert (plain != unequal) == LOSSES[name].weighted
 
 
 def test_a_loss_can_be_part_of_a_trainers_name_and_builds_from_the_task_alone(name):
     assert re.fullmatch(r"[A-Z][A-Za-z]*", name)
-    assert isinstance(pydoc.locate(LOSSES[name])(LossTask(False, None, True, False)), torch.nn.Module)
+    assert isinstance(pydoc.locate(LOSSES[name].factory)(LossTask(False, None, True, False)), torch.nn.Module)
 
 
 # values
@@ -258,7 +264,7 @@ def test_an_unknown_loss_is_refused():
 
 
 def test_an_unknown_parameter_is_refused(name):
-    allowed = re.escape(f"Allowed: {', '.join(loss_parameters(name))}." if loss_parameters(name) else "It has none.")
+    allowed = re.escape(f"It has: {', '.join(loss_parameters(name)) or 'none'}.")
     with pytest.raises(TrainingError, match=f"loss {name} has no parameter 'sigma'. {allowed}"):
         build_loss(name, LossTask(False, None, True, False), {"sigma": 1})
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from small_plans import CLASSES, REGIONS, architecture, configuration, dataset_json, plans
 
+from nnunet_kits.architectures import Network
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import LossTask
 from nnunet_kits.losses.build import build_loss
@@ -110,6 +111,11 @@ def test_parts_that_do_not_fit_the_plans_are_refused_by_the_constructor(nnunet, 
         ),
         ({"foreground_shares": {}}, CLASSES, r"is \{\}, but must be an object of names"),
         ({"loss_parameters": {"Tversky": {"gamma": 1}}}, CLASSES, r"has no parameter 'gamma'. It has: alpha, beta\."),
+        (
+            {"loss_parameters": {"Tversky": {"alpha": 2}}},
+            CLASSES,
+            "of configuration 3d: loss Tversky: parameter alpha is 2",
+        ),
         ({"loss_parameters": {"Tverski": {}}}, CLASSES, "no loss is called 'Tverski'. Known: DiceCE, CE"),
         ({"loss_parameters": {"Tversky": 1}}, CLASSES, "must be an object of names of losses, each with an object of"),
         ({"early_stopping_patience": 0}, CLASSES, "early_stopping_patience is 0, but must be a positive int"),
@@ -130,7 +136,8 @@ def test_mixup_of_a_batch_of_one_is_refused_before_the_network_is_built(nnunet):
 
 
 def test_a_network_that_cannot_be_imported_is_named_with_the_reason(monkeypatch):
-    monkeypatch.setitem(compatibility.NETWORKS, "LostNet", "nnunet_kits.architectures.lost.LostNet")
+    lost = Network("nnunet_kits.architectures.lost.LostNet", "", "")
+    monkeypatch.setitem(compatibility.NETWORKS, "LostNet", lost)
     with pytest.raises(
         TrainingError, match=r"network LostNet \(nnunet_kits.architectures.lost.LostNet\) cannot be imp"
     ):

@@ -1,12 +1,12 @@
 """The 2.5D residual U-Net: it never pools along the slices."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from nnunet_kits.architectures.residual import ResUNet
-from nnunet_kits.errors import TrainingError
+from nnunet_kits.architectures.topology import Topology
 
 
 class ResUNet25D(ResUNet):
@@ -15,15 +15,8 @@ class ResUNet25D(ResUNet):
     Slices lie 0.5 to 5 mm apart: without pooling along z, thick slices are not mixed away. With deep supervision the
     lower outputs are averaged along z to the plans' resolution, at which nnU-Net makes their targets.
 
-    Args:
-        input_channels: channels of the input, the cascade's one-hot channels included.
-        num_classes: output channels (classes with background, or regions).
-        deep_supervision: True gives a list of ``n_stages - 1`` logits, highest resolution first; False one tensor.
-        n_stages: resolutions, the input's included; the paper has 4 (3 down, 3 up).
-        features_per_stage: channels at each of them.
-        conv_op: ``torch.nn.Conv3d``.
-        kernel_sizes: one per stage.
-        strides: one per stage; along z they are taken as 1.
+    Called as :class:`~nnunet_kits.architectures.topology.Topology` says; along z strides are taken as 1.
+    The paper has 4 stages (3 down, 3 up).
 
     Shape:
         input (b, input_channels, z, y, x) -> logits (b, num_classes, z, y, x).
@@ -37,26 +30,12 @@ class ResUNet25D(ResUNet):
 
     dimensions = (3,)
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool,
-        n_stages: int,
-        features_per_stage: Sequence[int],
-        conv_op: type[nn.Conv2d] | type[nn.Conv3d],
-        kernel_sizes: Sequence[Sequence[int] | int],
-        strides: Sequence[Sequence[int] | int],
-    ) -> None:
-        if conv_op is not nn.Conv3d:
-            raise TrainingError(
-                "ResUNet25D: its patches are three-dimensional, but the configuration is 2D. Train a 3D configuration."
-            )
-        planned = [[stride] * 3 if isinstance(stride, int) else list(stride) for stride in strides]
+    def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
+        stages = Topology(**topology)
+        stages.require_3d("ResUNet25D")
+        planned = [[stride] * 3 if isinstance(stride, int) else list(stride) for stride in stages.strides]
         flat = [[1, *stride[1:]] for stride in planned]
-        super().__init__(
-            input_channels, num_classes, deep_supervision, n_stages, features_per_stage, conv_op, kernel_sizes, flat
-        )
+        super().__init__(input_channels, num_classes, deep_supervision, **{**topology, "strides": flat})
         self.thinning = [1]
         for stride in planned[1:-1]:
             self.thinning.append(self.thinning[-1] * stride[0])

@@ -15,6 +15,7 @@ from dynamic_network_architectures.initialization.weight_init import InitWeights
 from torch import nn
 
 from nnunet_kits.architectures.residual import encoder_blocks
+from nnunet_kits.architectures.topology import Topology
 
 Convolution = Callable[..., Any]
 """``torch.nn.Conv2d`` or ``torch.nn.Conv3d``."""
@@ -66,23 +67,17 @@ class PreActivationEncoder(nn.Module):
     The attributes are those that ``UNetDecoder`` of dynamic-network-architectures reads from an encoder.
     """
 
-    def __init__(
-        self,
-        input_channels: int,
-        features_per_stage: Sequence[int],
-        conv_op: Convolution,
-        kernel_sizes: Sequence[Sequence[int] | int],
-        strides: Sequence[Sequence[int] | int],
-    ) -> None:
+    def __init__(self, input_channels: int, topology: Topology) -> None:
         super().__init__()
-        kernels = [maybe_convert_scalar_to_list(conv_op, k) for k in kernel_sizes]
+        conv_op = topology.conv_op
+        kernels = [maybe_convert_scalar_to_list(conv_op, k) for k in topology.kernel_sizes]
         self.conv_op, self.conv_bias = conv_op, True
         self.norm_op, self.norm_op_kwargs = get_matching_instancenorm(conv_op), {"eps": 1e-5, "affine": True}
         self.nonlin, self.nonlin_kwargs = nn.ReLU, {"inplace": True}
         self.dropout_op = self.dropout_op_kwargs = None
-        self.output_channels = list(features_per_stage)
+        self.output_channels = list(topology.features_per_stage)
         self.kernel_sizes = kernels
-        self.strides = [maybe_convert_scalar_to_list(conv_op, s) for s in strides]
+        self.strides = [maybe_convert_scalar_to_list(conv_op, s) for s in topology.strides]
 
         width = self.output_channels[0]
         ones = [1] * convert_conv_op_to_dim(conv_op)
@@ -113,15 +108,7 @@ class PreActResUNet(nn.Module):
 
     Blocks per stage (1, 2, 3, 4, 4, ...) and decoder (one conv-instnorm-ReLU per stage) are those of ``ResUNet``.
 
-    Args:
-        input_channels: channels of the input, the cascade's one-hot channels included.
-        num_classes: output channels (classes with background, or regions).
-        deep_supervision: True gives a list of ``n_stages - 1`` logits, highest resolution first; False one tensor.
-        n_stages: resolutions, the input's included.
-        features_per_stage: channels at each of them.
-        conv_op: ``torch.nn.Conv2d`` or ``torch.nn.Conv3d``.
-        kernel_sizes: one per stage.
-        strides: one per stage; the first is 1.
+    Called as :class:`~nnunet_kits.architectures.topology.Topology` says.
 
     Shape:
         input (b, input_channels, [z,] y, x) -> logits (b, num_classes, [z,] y, x).
@@ -130,21 +117,13 @@ class PreActResUNet(nn.Module):
     in deep residual networks", arXiv:1603.05027, figure 4e.
     """
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool,
-        n_stages: int,
-        features_per_stage: Sequence[int],
-        conv_op: Convolution,
-        kernel_sizes: Sequence[Sequence[int] | int],
-        strides: Sequence[Sequence[int] | int],
-    ) -> None:
+    def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
+        stages = Topology(**topology)
         super().__init__()
-        if len(features_per_stage) != n_stages:
-            raise ValueError(f"features_per_stage has {len(features_per_stage)} entries for {n_stages} stages.")
-        self.encoder = PreActivationEncoder(input_channels, features_per_stage, conv_op, kernel_sizes, strides)
+        features = stages.features_per_stage
+        if len(features) != stages.n_stages:
+            raise ValueError(f"features_per_stage has {len(features)} entries for {stages.n_stages} stages.")
+        self.encoder = PreActivationEncoder(input_channels, stages)
         self.decoder = UNetDecoder(self.encoder, num_classes, 1, deep_supervision)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:

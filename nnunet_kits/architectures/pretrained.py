@@ -1,6 +1,5 @@
 """A 2D U-Net with a ResNet34 encoder, which may start from ImageNet weights."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nnunet_kits.architectures.topology import Topology
 from nnunet_kits.errors import TrainingError
 
 ENCODER = "resnet34"
@@ -21,15 +21,8 @@ class ResNet34UNet2D(nn.Module):
     It needs the extra ``smp``. It is always built with random weights: ImageNet is a training's start
     (:meth:`load_imagenet_encoder`), never needed at prediction.
 
-    Args:
-        input_channels: channels of the input, the cascade's one-hot channels included.
-        num_classes: output channels (classes with background, or regions).
-        deep_supervision: must be False.
-        n_stages: not used, like the other parts of the topology: the network is the library's.
-        features_per_stage: not used.
-        conv_op: ``torch.nn.Conv2d``.
-        kernel_sizes: not used.
-        strides: not used; a patch must be a multiple of 32.
+    Called as :class:`~nnunet_kits.architectures.topology.Topology` says. Only
+    ``conv_op`` is used, the rest of the network is the library's; ``deep_supervision`` must be False.
 
     Shape:
         input (b, input_channels, y, x) -> logits (b, num_classes, y, x); y and x multiples of 32.
@@ -44,21 +37,9 @@ class ResNet34UNet2D(nn.Module):
     supports_deep_supervision = False
     patch_multiple = STRIDE
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool,
-        n_stages: int,
-        features_per_stage: Sequence[int],
-        conv_op: type[nn.Conv2d] | type[nn.Conv3d],
-        kernel_sizes: Sequence[Sequence[int] | int],
-        strides: Sequence[Sequence[int] | int],
-    ) -> None:
-        if conv_op is not nn.Conv2d:
-            raise TrainingError(
-                "ResNet34UNet2D: its patches are slices, but the configuration is 3D. Train configuration 2d."
-            )
+    def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
+        stages = Topology(**topology)
+        stages.require_2d("ResNet34UNet2D")
         if deep_supervision:
             raise TrainingError("ResNet34UNet2D: it has one output, so it cannot be trained with deep supervision.")
         super().__init__()

@@ -1,12 +1,13 @@
 """The recursive 2D U-Net: a U-Net with a U-Net inside it, down to the bottom."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import nn
 
-from nnunet_kits.errors import TrainingError
+from nnunet_kits.architectures.topology import Topology
 
 
 def sub_blocks(inputs: int, outputs: int) -> nn.Sequential:
@@ -62,15 +63,8 @@ class RecursiveUNet2D(nn.Module):
     The paper has six levels with 20 filters at the first, doubling with each; here both come from the plans
     (``KiTSChenJin2DPlans`` says what the paper says).
 
-    Args:
-        input_channels: channels of the input, the cascade's one-hot channels included.
-        num_classes: output channels (classes with background, or regions).
-        deep_supervision: True gives a list of ``n_stages - 1`` logits, highest resolution first; False one tensor.
-        n_stages: levels.
-        features_per_stage: filters at each of them.
-        conv_op: ``torch.nn.Conv2d``.
-        kernel_sizes: not used: the paper's convolutions are 3 x 3.
-        strides: one per level; the first is 1.
+    Called as :class:`~nnunet_kits.architectures.topology.Topology` says.
+    ``kernel_sizes`` are not used: the paper's convolutions are 3 x 3.
 
     Shape:
         input (b, input_channels, y, x) -> logits (b, num_classes, y, x).
@@ -83,24 +77,12 @@ class RecursiveUNet2D(nn.Module):
 
     dimensions = (2,)
 
-    def __init__(
-        self,
-        input_channels: int,
-        num_classes: int,
-        deep_supervision: bool,
-        n_stages: int,
-        features_per_stage: Sequence[int],
-        conv_op: type[nn.Conv2d] | type[nn.Conv3d],
-        kernel_sizes: Sequence[Sequence[int] | int],
-        strides: Sequence[Sequence[int] | int],
-    ) -> None:
-        if conv_op is not nn.Conv2d:
-            raise TrainingError(
-                "RecursiveUNet2D: its patches are slices, but the configuration is 3D. Train configuration 2d."
-            )
+    def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
+        stages = Topology(**topology)
+        stages.require_2d("RecursiveUNet2D")
         super().__init__()
-        steps = [(s, s) if isinstance(s, int) else (int(s[0]), int(s[1])) for s in strides]
-        features = list(features_per_stage)[:n_stages]
+        steps = [(s, s) if isinstance(s, int) else (int(s[0]), int(s[1])) for s in stages.strides]
+        features = list(stages.features_per_stage)[: stages.n_stages]
         self.encoder = Level(input_channels, features, steps[1:])
         self.decoder = Heads(features[:-1], num_classes, deep_supervision)
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
 
 from torch import nn
 
@@ -24,15 +25,27 @@ def build_loss(name: str, task: LossTask, parameters: Mapping[str, float] | None
     Raises:
         TrainingError: an unknown loss or parameter, or a value out of its range.
     """
-    parameters = parameters or {}
+    check_parameters(name, parameters or {})
+    return _builder(name)(task, **(parameters or {}))
+
+
+def check_parameters(name: str, given: Mapping[str, Any]) -> None:
+    """Refuse parameters that a loss does not have, and values out of their range.
+
+    Args:
+        name: key of ``LOSSES``.
+        given: parameter -> value.
+
+    Raises:
+        TrainingError: an unknown loss or parameter, or a value out of its range.
+    """
     known = loss_parameters(name)
-    for parameter, value in parameters.items():
+    hints = get_type_hints(_builder(name), include_extras=True)
+    for parameter, value in given.items():
         if parameter not in known:
-            allowed = f"Allowed: {', '.join(known)}." if known else "It has none."
-            raise TrainingError(f"loss {name} has no parameter {parameter!r}. {allowed}")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TrainingError(f"loss {name}: parameter {parameter} is {value!r}, but must be a number.")
-    return _builder(name)(task, **parameters)
+            raise TrainingError(f"loss {name} has no parameter {parameter!r}. It has: {', '.join(known) or 'none'}.")
+        (allowed,) = hints[parameter].__metadata__
+        allowed.check(name, parameter, value)
 
 
 def loss_parameters(name: str) -> dict[str, float]:
@@ -48,6 +61,6 @@ def loss_parameters(name: str) -> dict[str, float]:
 def _builder(name: str) -> Callable[..., nn.Module]:
     if name not in LOSSES:
         raise TrainingError(f"no loss is called {name!r}. Known: {', '.join(LOSSES)}.")
-    module, _, builder = LOSSES[name].rpartition(".")
+    module, _, builder = LOSSES[name].factory.rpartition(".")
     found: Callable[..., nn.Module] = getattr(importlib.import_module(module), builder)
     return found

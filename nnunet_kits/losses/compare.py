@@ -13,7 +13,6 @@ import torch
 from nnunetv2.utilities.ddp_allgather import AllGatherGrad
 from torch import Tensor, nn
 
-from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses.task import LossTask
 from nnunet_kits.losses.terms import SigmoidTerms, SoftmaxTerms, VoxelCost
 
@@ -155,13 +154,3 @@ class VoxelwiseLoss(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Logits (b, c, [z,] y, x) and target (b, 1 or regions, [z,] y, x), see :func:`compare`, to a scalar."""
         return self.formula(compare(self.task, logits, target, self.cost))
-
-
-def require(loss: str, parameter: str, value: float, lowest: float, highest: float) -> None:
-    """Refuse a parameter out of its range, both ends allowed.
-
-    Raises:
-        TrainingError: the value, and what is allowed.
-    """
-    if not lowest <= value <= highest:
-        raise TrainingError(f"loss {loss}: parameter {parameter} is {value}, but must be {lowest:g} to {highest:g}.")

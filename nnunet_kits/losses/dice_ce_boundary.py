@@ -1,14 +1,21 @@
 """Soft Dice, cross-entropy, and cross-entropy once more along the boundaries."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
-from nnunet_kits.errors import TrainingError
-from nnunet_kits.losses.compare import compare, precision, require, split_target
+from nnunet_kits.losses.compare import compare, precision, split_target
+from nnunet_kits.losses.parameters import Range
 from nnunet_kits.losses.task import LossTask
 
 
-def dice_ce_boundary(task: LossTask, *, width: int = 1, weight: float = 1.0) -> nn.Module:
+def dice_ce_boundary(
+    task: LossTask,
+    *,
+    width: Annotated[int, Range(1, 10, whole="voxels")] = 1,
+    weight: Annotated[float, Range(0, 1000)] = 1.0,
+) -> nn.Module:
     """Minus soft Dice, plus cross-entropy, plus the mean cross-entropy of the voxels near a boundary of the truth.
 
     Near is: at most ``width`` voxels, counted along the axes, from a voxel with another label (with regions, for each
@@ -27,11 +34,6 @@ def dice_ce_boundary(task: LossTask, *, width: int = 1, weight: float = 1.0) -> 
     Networks for Biomedical Image Segmentation", arXiv:1505.04597, equation 2; a band in place of a distance, which
     costs a few comparisons, is ours.
     """
-    require("DiceCEBoundary", "width", width, 1, 10)
-    if int(width) != width:
-        raise TrainingError(f"loss DiceCEBoundary: parameter width is {width}, but must be a whole number of voxels.")
-    require("DiceCEBoundary", "weight", weight, 0, 1000)
-
     return _BoundaryLoss(task, int(width), weight)
 
 

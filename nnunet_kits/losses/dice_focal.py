@@ -1,13 +1,18 @@
 """Soft Dice plus focal loss, which turns to the voxels that are segmented worst."""
 
+from typing import Annotated
+
 from torch import nn
 
-from nnunet_kits.losses.compare import VoxelwiseLoss, require
+from nnunet_kits.losses.compare import VoxelwiseLoss
 from nnunet_kits.losses.costs import focal
+from nnunet_kits.losses.parameters import Range
 from nnunet_kits.losses.task import LossTask
 
 
-def dice_focal(task: LossTask, *, gamma: float = 2.0, weight: float = 1.0) -> nn.Module:
+def dice_focal(
+    task: LossTask, *, gamma: Annotated[float, Range(0, 5)] = 2.0, weight: Annotated[float, Range(0, 1000)] = 1.0
+) -> nn.Module:
     """Minus soft Dice, plus the mean focal loss of the voxels (with regions, of voxels and regions).
 
     Args:
@@ -21,6 +26,4 @@ def dice_focal(task: LossTask, *, gamma: float = 2.0, weight: float = 1.0) -> nn
     Source: Lin et al., "Focal Loss for Dense Object Detection", arXiv:1708.02002: equation 4 and gamma 2; without the
     class weight of its equation 5, since Dice looks after the small classes.
     """
-    require("DiceFocal", "gamma", gamma, 0, 5)
-    require("DiceFocal", "weight", weight, 0, 1000)
     return VoxelwiseLoss(task, lambda found: weight * found.mean_cost() - found.dice().mean(), focal(gamma))

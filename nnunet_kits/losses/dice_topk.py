@@ -1,16 +1,18 @@
 """Soft Dice plus the cross-entropy of the hardest voxels: online hard-example mining."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from nnunet_kits.losses.compare import Comparison, VoxelwiseLoss, require
+from nnunet_kits.losses.compare import Comparison, VoxelwiseLoss
 from nnunet_kits.losses.costs import cross_entropy
+from nnunet_kits.losses.parameters import Range
 from nnunet_kits.losses.task import LossTask
 
 
-def dice_topk(task: LossTask, *, k: float = 10.0) -> nn.Module:
+def dice_topk(task: LossTask, *, k: Annotated[float, Range(1e-6, 100)] = 10.0) -> nn.Module:
     """Minus soft Dice, plus the mean cross-entropy of the k per cent of the batch's voxels where it is highest.
 
     With regions a voxel's cross-entropy is its mean over the regions. Ignored voxels are neither chosen nor counted.
@@ -26,7 +28,6 @@ def dice_topk(task: LossTask, *, k: float = 10.0) -> nn.Module:
     section 3 (online bootstrapping); 10 per cent as nnU-Net's DC_and_topk_loss, which counts ignored voxels and takes
     no regions.
     """
-    require("DiceTopK", "k", k, 1e-6, 100)
     return VoxelwiseLoss(task, lambda found: mean_of_hardest(found, k) - found.dice().mean(), cross_entropy)
 
 

@@ -1,13 +1,22 @@
 """Focal Tversky loss: the Tversky loss to a power, which turns to the classes that are segmented worst."""
 
+from typing import Annotated
+
 from torch import nn
 
-from nnunet_kits.losses.compare import VoxelwiseLoss, require
+from nnunet_kits.losses.compare import VoxelwiseLoss
 from nnunet_kits.losses.costs import TINY
+from nnunet_kits.losses.parameters import Range
 from nnunet_kits.losses.task import LossTask
 
 
-def focal_tversky(task: LossTask, *, alpha: float = 0.3, beta: float = 0.7, gamma: float = 4 / 3) -> nn.Module:
+def focal_tversky(
+    task: LossTask,
+    *,
+    alpha: Annotated[float, Range(0, 1)] = 0.3,
+    beta: Annotated[float, Range(0, 1)] = 0.7,
+    gamma: Annotated[float, Range(1, 3)] = 4 / 3,
+) -> nn.Module:
     """One minus the Tversky index, to the power 1 / gamma, mean over the foreground classes or regions.
 
     Args:
@@ -23,9 +32,6 @@ def focal_tversky(task: LossTask, *, alpha: float = 0.3, beta: float = 0.7, gamm
     segmentation", arXiv:1810.07842: equation 4 and its values 0.7 (there the weight of false negatives is alpha), 0.3
     and 4/3. The paper sums over the classes.
     """
-    require("FocalTversky", "alpha", alpha, 0, 1)
-    require("FocalTversky", "beta", beta, 0, 1)
-    require("FocalTversky", "gamma", gamma, 1, 3)
     return VoxelwiseLoss(
         task, lambda found: found.foreground().distance(alpha, beta).clamp_min(TINY).pow(1 / gamma).mean()
     )

@@ -1,14 +1,23 @@
 """Unified focal loss: focal cross-entropy and focal Tversky with common parameters, for unbalanced classes."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 
-from nnunet_kits.losses.compare import Comparison, VoxelwiseLoss, require
+from nnunet_kits.losses.compare import Comparison, VoxelwiseLoss
 from nnunet_kits.losses.costs import TINY
+from nnunet_kits.losses.parameters import Range
 from nnunet_kits.losses.task import LossTask
 
 
-def unified_focal(task: LossTask, *, delta: float = 0.6, gamma: float = 0.5, weight: float = 0.5) -> nn.Module:
+def unified_focal(
+    task: LossTask,
+    *,
+    delta: Annotated[float, Range(0, 1)] = 0.6,
+    gamma: Annotated[float, Range(0, 0.9)] = 0.5,
+    weight: Annotated[float, Range(0, 1)] = 0.5,
+) -> nn.Module:
     """The asymmetric unified focal loss, with every foreground class as a rare one.
 
     The weighted sum of two means. Over the voxels: cross-entropy times ``delta`` in the foreground, and times
@@ -29,9 +38,6 @@ def unified_focal(task: LossTask, *, delta: float = 0.6, gamma: float = 0.5, wei
     imbalanced medical image segmentation", arXiv:2102.04525: equations of the asymmetric variant, which it gives for
     two classes, and 0.6, 0.5, 0.5.
     """
-    require("UnifiedFocal", "delta", delta, 0, 1)
-    require("UnifiedFocal", "gamma", gamma, 0, 0.9)
-    require("UnifiedFocal", "weight", weight, 0, 1)
 
     def cost(nll: Tensor, error: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         in_front = truth if task.has_regions else (truth > 0).to(nll.dtype)

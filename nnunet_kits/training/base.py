@@ -1,5 +1,6 @@
 """The one trainer class behind every name: nnU-Net's trainer with our network, loss, optimisation and safeguards."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.architectures.topology import Topology
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.losses import DEFAULT_LOSS, WEIGHTED_LOSSES, LossTask
+from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.model_folder import BEST
 from nnunet_kits.training import batching, compatibility, frequencies, mixup, optimisation
@@ -25,7 +27,7 @@ from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
 from nnunet_kits.training.schedules import is_lowest, stalls
 from nnunet_kits.training.settings import training_settings
 
-TOPOLOGY = ("n_stages", "features_per_stage", "conv_op", "kernel_sizes", "strides")
+TOPOLOGY = tuple(field.name for field in dataclasses.fields(Topology))
 """What our networks take from any plans file; blocks, norms and activations are their own."""
 
 
@@ -131,7 +133,7 @@ class KitsTrainer(SafeTrainer):
         if compatibility.supports_deep_supervision(network):
             compatibility.check_stages(cls.__name__, plans_manager.plans_name, given["n_stages"])
         return get_network_from_plans(
-            NETWORKS[cls.parts.network],
+            NETWORKS[cls.parts.network].factory,
             {key: given[key] for key in TOPOLOGY},
             ["conv_op"],
             *channels,
@@ -164,7 +166,7 @@ class KitsTrainer(SafeTrainer):
             batch_dice=self.configuration_manager.batch_dice,
             ddp=self.is_ddp,
             heads=self.label_manager.num_segmentation_heads,
-            class_weights=self._class_weights() if self.parts.loss in WEIGHTED_LOSSES else None,
+            class_weights=self._class_weights() if LOSSES[self.parts.loss].weighted else None,
         )
         return self._deeply_supervised(build_loss(self.parts.loss, task, self.loss_parameters.get(self.parts.loss)))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.losses.build import loss_parameters
+from nnunet_kits.losses.build import check_parameters
 from nnunet_kits.training.names import PLANNED, TrainerName
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.sampling import SAMPLINGS
@@ -26,7 +26,7 @@ def network_class(network: str, planned: str) -> type:
     Raises:
         TrainingError: it cannot be imported; the message says what of.
     """
-    path = planned if network == PLANNED else NETWORKS[network]
+    path = planned if network == PLANNED else NETWORKS[network].factory
     module, _, name = path.rpartition(".")
     try:
         found: type = getattr(importlib.import_module(module), name)
@@ -164,19 +164,17 @@ def check_weights(trainer: str, configuration: str, weights: Any, heads: Sequenc
 
 
 def check_loss_parameters(trainer: str, configuration: str, given: Mapping[str, Mapping[str, float]]) -> None:
-    """Refuse parameters of a loss that does not exist, or that it does not have.
+    """Refuse parameters of a loss that does not exist, or that it cannot have.
 
     Raises:
-        TrainingError: the loss or parameter, and those that exist.
+        TrainingError: the loss or parameter, and what is allowed.
     """
     for loss, parameters in given.items():
-        known = loss_parameters(loss)
-        for name in parameters:
-            if name not in known:
-                raise TrainingError(
-                    f"{trainer}: kits_training.loss_parameters of configuration {configuration}: loss {loss} has no "
-                    f"parameter {name!r}. It has: {', '.join(known) or 'none'}."
-                )
+        try:
+            check_parameters(loss, parameters)
+        except TrainingError as error:
+            where = f"{trainer}: kits_training.loss_parameters of configuration {configuration}"
+            raise TrainingError(f"{where}: {error}") from error
 
 
 def check_imagenet_weights(trainer: str, configuration: str, given: str) -> None:

@@ -19,7 +19,7 @@ Log = Callable[[str], Sequence[float]]
 
 @dataclass(frozen=True)
 class Plateau:
-    """The learning rate falls when a loss has stopped to fall.
+    """The learning rate falls when a loss has stopped falling.
 
     Attributes:
         losses: which logged loss, ``train_losses`` or ``val_losses``.
