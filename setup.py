@@ -19,7 +19,10 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["nnunet_kits", "nnunet_kits.*"]),
     # The shim is a folder with one module, not a package: nnU-Net imports it by itself (nnunet_kits/environment.py).
-    package_data={"nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]},
+    package_data={
+        "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
+        + ["reporting/*.jinja", "reporting/*.css"],
+    },
     install_requires=[
         "nnunetv2>=2.8.1,<2.9",
         "torch",
@@ -36,6 +39,9 @@ setup(
         "packaging",
         "tqdm",
         "pillow",
+        "matplotlib>=3.10",
+        "jinja2>=3.1",
+        "markupsafe",
     ],
     extras_require={"smp": SMP, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},

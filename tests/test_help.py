@@ -10,7 +10,18 @@ import pytest
 from nnunet_kits.cli.main import main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("torch", "nnunetv2", "numpy", "nibabel", "scipy", "PIL", "batchgenerators", "dynamic_network_architectures")
+HEAVY = (
+    "torch",
+    "nnunetv2",
+    "numpy",
+    "nibabel",
+    "scipy",
+    "PIL",
+    "matplotlib",
+    "jinja2",
+    "batchgenerators",
+    "dynamic_network_architectures",
+)
 CODE = f"""
 import sys
 from nnunet_kits.cli.main import main

@@ -1,6 +1,7 @@
 """``nnunet_kits report``: the page, and what it reads of a training."""
 
 import argparse
+import base64
 import hashlib
 import json
 import re
@@ -20,7 +21,7 @@ from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement import measure_files
-from nnunet_kits.reporting.overlays import COLOURS
+from nnunet_kits.reporting.palette import LABEL_COLOURS
 from nnunet_kits.reporting.report import write_report
 from nnunet_kits.reporting.study import ReportCase, year_of
 from nnunet_kits.reporting.training_log import read_history, read_model
@@ -115,13 +116,21 @@ def rows_of(text, heading):
     return [[re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", row, re.S)] for row in rows]
 
 
+def charts_of(text):
+    """The SVG files that the page holds."""
+    found = re.findall(r'"data:image/svg\+xml;base64,([^"]*)"', text)
+    return [base64.b64decode(chart).decode("utf-8") for chart in found]
+
+
 def test_the_report_holds_everything_in_one_file_and_asks_no_network(folders, model):
     text = run_verb(folders, "--model", str(model))
-    assert re.findall(r'(?:src|href)="(?!data:image/(?:png|jpeg);base64,|#case-)', text) == []
+    assert re.findall(r'(?:src|href)="(?!data:image/(?:png|jpeg|svg\+xml);base64,|#case-)', text) == []
     assert "url(" not in text
     assert "@import" not in text
     assert "<script" not in text
-    assert text.count("data:image/png;base64,") == 3
+    assert text.count("data:image/png;base64,") == 3 * 3  # the planes of each case
+    for chart in charts_of(text):
+        assert set(re.findall(r'(?:href|src)="([^"])|url\((.)', chart)) <= {("#", ""), ("", "#")}
     assert text.endswith("</html>\n")
 
 
@@ -210,7 +219,7 @@ def test_at_most_so_many_cases_are_shown_with_pictures_and_the_page_says_so(fold
 
 def test_training_curves_and_what_was_run_are_shown(folders, model):
     text = run_verb(folders, "--model", str(model))
-    assert text.count("<svg") == 4  # two box plots, loss, pseudo Dice
+    assert len(charts_of(text)) == 4  # two box plots, loss, pseudo Dice
     assert "Loss: training solid, validation dashed" in text
     facts = dict(rows_of(text, "What was run"))
     assert facts["Model 3d_lowres"] == "ResUNetTrainer, plans KiTSDemoPlans, Dataset220_KiTS2023"
@@ -316,4 +325,4 @@ def test_a_browser_renders_the_page_with_the_overlays(folders, tmp_path):
     assert (rgb[:, :20] == 255).mean() > 0.99  # with a margin, nothing wider than the window
     assert (rgb[:, -20:] == 255).mean() > 0.99
     for label in (Label.KIDNEY, Label.TUMOR, Label.CYST):  # the outlines, pure in colour
-        assert (rgb == COLOURS[label]).all(axis=2).sum() > 200, label
+        assert (rgb == LABEL_COLOURS[label]).all(axis=2).sum() > 200, label

@@ -12,20 +12,11 @@ from scipy import ndimage
 from nnunet_kits import geometry
 from nnunet_kits.geometry import Box
 from nnunet_kits.labels import Label
-from nnunet_kits.reporting.canvas import GAP, annotate, below, beside
+from nnunet_kits.reporting.canvas import GAP, LETTERS_PX, Mark, annotate, below, beside
+from nnunet_kits.reporting.palette import LABEL_COLOURS, LABEL_NAMES, Colour
 
 WINDOW_LEVEL_HU, WINDOW_WIDTH_HU = 40.0, 400.0
 """The soft-tissue window of an abdominal CT."""
-
-COLOURS: dict[Label, tuple[int, int, int]] = {
-    Label.KIDNEY: (0, 158, 115),
-    Label.TUMOR: (213, 94, 0),
-    Label.CYST: (86, 180, 233),
-}
-"""Bluish green, vermilion and sky blue of a palette that stays apart in every kind of colour blindness.
-
-Source: Okabe and Ito, Color Universal Design (2008), https://jfly.uni-koeln.de/color/.
-"""
 
 FILL = 0.4
 """Opacity of the prediction."""
@@ -74,16 +65,16 @@ class Panel:
         return [(axis, self.box[axis]) for axis in range(3) if geometry.PLANES[axis] != self.plane]
 
 
-def render_planes(case: Case, width: int = PAGE_WIDTH) -> Image.Image:
+def render_planes(case: Case, width: int = PAGE_WIDTH) -> list[Image.Image]:
     """Axial, coronal and sagittal plane with overlay, through the largest lesion, all to one scale.
 
     Args:
         case: what to show.
-        width: of the row of panels in pixels.
+        width: of the three side by side in pixels.
     """
     box = _body_box(case)
     indices = zip(geometry.PLANES, point_of_interest(case), strict=True)
-    return _row(case, [Panel(plane, index, box) for plane, index in indices], width)
+    return _to_one_scale(case, [Panel(plane, index, box) for plane, index in indices], width)
 
 
 def render_slices(
@@ -117,8 +108,8 @@ def render_strip(case: Case, count: int = 5, width: int = PAGE_WIDTH) -> Image.I
         width: of a row of panels in pixels.
     """
     box, middles = _slices_through(case, count)
-    rows = (_row(case, [Panel("axial", int(z), box, overlay) for z in middles], width) for overlay in (False, True))
-    return below(list(rows))
+    rows = ([Panel("axial", int(z), box, overlay) for z in middles] for overlay in (False, True))
+    return below([beside(_to_one_scale(case, panels, width)) for panels in rows])
 
 
 def point_of_interest(case: Case) -> tuple[int, int, int]:
@@ -163,14 +154,43 @@ def blend(grey: NDArray[np.uint8], prediction: NDArray[Any], reference: NDArray[
         (rows, columns, 3) RGB.
     """
     rgb = np.repeat(grey[..., None], 3, axis=2).astype(np.float32)
-    for label, colour in COLOURS.items():
+    for label, colour in LABEL_COLOURS.items():
         inside = prediction == label
         rgb[inside] = (1 - FILL) * rgb[inside] + FILL * np.asarray(colour, np.float32)
     if reference is not None:
-        for label, colour in COLOURS.items():
+        for label, colour in LABEL_COLOURS.items():
             mask = reference == label
             rgb[mask & ~ndimage.binary_erosion(mask, np.ones((3, 3)), iterations=2, border_value=1)] = colour
     return np.round(rgb).astype(np.uint8)
+
+
+def legend_colours() -> dict[Label, Colour]:
+    """What each label's filling looks like on soft tissue."""
+    tissue = window(np.array([[WINDOW_LEVEL_HU]]))
+    fills = {label: blend(tissue, np.full((1, 1), label), None)[0, 0] for label in LABEL_COLOURS}
+    return {label: (int(red), int(green), int(blue)) for label, (red, green, blue) in fills.items()}
+
+
+def letters(labels: NDArray[np.uint8]) -> list[Mark]:
+    """A letter for each label of a plane, so that colours need not be told apart: in its largest piece, or beside it.
+
+    Args:
+        labels: (rows, columns) label map in pixels.
+    """
+    marks = []
+    for label, name in LABEL_NAMES.items():
+        mask = labels == label
+        if not mask.any():
+            continue
+        pieces, _ = ndimage.label(mask)
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        depth = ndimage.distance_transform_edt(np.pad(pieces == sizes.argmax(), 1))[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        room = float(depth.max())
+        aside = 0.0 if room > LETTERS_PX else room + LETTERS_PX / 2
+        marks.append((name[0], (float(column) + aside, float(row))))
+    return marks
 
 
 def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
@@ -182,12 +202,12 @@ def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
     return geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, geometry.whole_box(case.ct.shape)), middles
 
 
-def _row(case: Case, panels: Sequence[Panel], width: int) -> Image.Image:
-    """Panels side by side, as many pixels to the millimetre in each, in one row of at most ``width`` pixels."""
+def _to_one_scale(case: Case, panels: Sequence[Panel], width: int) -> list[Image.Image]:
+    """Panels of as many pixels to the millimetre each, that side by side are at most ``width`` pixels wide."""
     sizes = [_size_mm(case, panel) for panel in panels]
     across, down = sum(columns for _, columns in sizes), max(rows for rows, _ in sizes)
     scale = min((width - GAP * (len(panels) - 1)) / across, MAXIMAL_HEIGHT / down)
-    return beside([_draw(case, panel, scale) for panel in panels])
+    return [_draw(case, panel, scale) for panel in panels]
 
 
 def _size_mm(case: Case, panel: Panel) -> tuple[float, float]:
@@ -208,15 +228,17 @@ def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
         return np.asarray(Image.fromarray(np.ascontiguousarray(flat)).resize((columns, rows), how))
 
     picture = enlarge(window(cut(case.ct)), Image.Resampling.BICUBIC)
+    marks: list[Mark] = []
     if panel.overlay:
         prediction = enlarge(cut(case.prediction).astype(np.uint8), Image.Resampling.NEAREST)
         reference = None
         if case.reference is not None:
             reference = enlarge(cut(case.reference).astype(np.uint8), Image.Resampling.NEAREST)
         picture = blend(picture, prediction, reference)
+        marks = letters(prediction if reference is None else np.where(prediction > 0, prediction, reference))
     length = case.ct.shape[geometry.PLANES.index(panel.plane)]
     title = f"{panel.plane} {panel.index + 1}/{length}"
-    return annotate(Image.fromarray(picture).convert("RGB"), panel.plane, title, pixels_per_mm)
+    return annotate(Image.fromarray(picture).convert("RGB"), panel.plane, title, pixels_per_mm, marks)
 
 
 def _labelled(case: Case) -> NDArray[np.bool_]:

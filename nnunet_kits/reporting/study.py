@@ -1,7 +1,8 @@
 """What a report is about: cases with their files, and what scoring and measuring them gives."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,18 @@ class Finding:
     """What is known of a case.
 
     Attributes:
-        predicted: measures of the prediction.
+        predicted: measures of the prediction, with the CT's HU.
+        image: name of the CT's file.
+        shape_zyx: voxels of the case, in canonical orientation (see :mod:`nnunet_kits.geometry`).
+        spacing_zyx_mm: voxel edges.
         true: measures of the reference, where there is one.
         scores: see :func:`nnunet_kits.evaluation.metrics.score_case`; None where there is no reference.
     """
 
     predicted: Measures
+    image: str
+    shape_zyx: tuple[int, int, int]
+    spacing_zyx_mm: tuple[float, float, float]
     true: Measures | None = None
     scores: Mapping[str, Any] | None = None
 
@@ -113,39 +120,49 @@ def examine(task: tuple[ReportCase, str]) -> Finding:
         KitsError: naming the case: an unreadable file, a foreign label, or files that do not lie on one grid.
     """
     case, year = task
-    try:
-        predicted = _measured(case.prediction)
-        if case.reference is None:
-            return Finding(predicted)
-        return Finding(predicted, _measured(case.reference), evaluate_case(case.prediction, case.reference, year))
-    except KitsError as error:
-        raise type(error)(f"{case.name}: {error}") from error
+    with _naming(case):
+        scores = evaluate_case(case.prediction, case.reference, year) if case.reference else None
+    image, prediction, reference = _read_all(case)
+    with _naming(case):
+        predicted = _measured(prediction, image)
+        true = _measured(reference, image) if reference else None
+    z, y, x = to_canonical(image.array, image.affine).shape
+    return Finding(predicted, case.image.name, (z, y, x), canonical_spacing(image.affine), true, scores)
 
 
-def load_case(case: ReportCase) -> tuple[Case, Measures, Measures | None]:
-    """CT and label maps for the pictures; measures of prediction and reference, with the CT's HU.
+def load_case(case: ReportCase) -> Case:
+    """CT and label maps for the pictures.
 
     Raises:
         KitsError: an unreadable file, or files that do not lie on one grid.
     """
-    image = read_ct(case.image)
-    prediction = _read(case.prediction)
-    check_same_grid(case.name, image, prediction)
-    reference = _read(case.reference) if case.reference else None
-    shown = Case(
+    image, prediction, reference = _read_all(case)
+    return Case(
         to_canonical(image.array, image.affine),
         to_canonical(prediction.array, image.affine),
         to_canonical(reference.array, image.affine) if reference else None,
         canonical_spacing(image.affine),
     )
-    predicted = measure_labels(prediction.array, prediction.affine, image.array)
-    true = measure_labels(reference.array, reference.affine, image.array) if reference else None
-    return shown, predicted, true
 
 
-def _measured(path: Path) -> Measures:
-    labels = _read(path)
-    return measure_labels(labels.array, labels.affine)
+@contextmanager
+def _naming(case: ReportCase) -> Iterator[None]:
+    """Put the case's name before what is wrong with it."""
+    try:
+        yield
+    except KitsError as error:
+        raise type(error)(f"{case.name}: {error}") from error
+
+
+def _read_all(case: ReportCase) -> tuple[Volume, Volume, Volume | None]:
+    """CT, prediction and reference."""
+    image, prediction = read_ct(case.image), _read(case.prediction)
+    check_same_grid(case.name, image, prediction)
+    return image, prediction, _read(case.reference) if case.reference else None
+
+
+def _measured(labels: Volume, image: Volume) -> Measures:
+    return measure_labels(labels.array.astype(np.uint8, copy=False), labels.affine, image.array)
 
 
 def _read(path: Path) -> Volume:

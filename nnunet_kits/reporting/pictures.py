@@ -1,0 +1,97 @@
+"""A case's pictures: as files, or inside the page."""
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from nnunet_kits.atomic import atomic_path
+from nnunet_kits.errors import ImageError
+from nnunet_kits.geometry import PLANES
+from nnunet_kits.reporting.canvas import beside
+from nnunet_kits.reporting.overlays import render_planes, render_slices, render_strip
+from nnunet_kits.reporting.study import ReportCase, load_case
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that the page holds.
+
+    Attributes:
+        uri: ``data:`` and all of it, so that no other file is needed.
+        alt: read to those who cannot see it.
+    """
+
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class CasePictures:
+    """What is shown of one case.
+
+    Attributes:
+        planes: axial, coronal and sagittal through the largest lesion.
+        slices: axial slices from head to feet, each without and with overlay.
+    """
+
+    planes: tuple[Picture, ...]
+    slices: tuple[tuple[Picture, Picture], ...]
+
+
+def draw_case(case: ReportCase) -> CasePictures:
+    """The pictures of a case for the page.
+
+    Raises:
+        KitsError: a file cannot be read, or the case's files do not lie on one grid.
+    """
+    shown = load_case(case)
+    planes = zip(PLANES, render_planes(shown), strict=True)
+    return CasePictures(
+        tuple(
+            _embed(image, f"{case.name}: {plane} plane through the largest lesion", "png") for plane, image in planes
+        ),
+        tuple(
+            (
+                _embed(plain, f"{case.name}: axial slice {place + 1}", "jpeg"),
+                _embed(overlaid, f"{case.name}: axial slice {place + 1} with overlay", "jpeg"),
+            )
+            for place, plain, overlaid in render_slices(shown)
+        ),
+    )
+
+
+def write_case(case: ReportCase, folder: Path) -> None:
+    """Write ``<case>_planes.png`` and ``<case>_slices.png``.
+
+    Raises:
+        KitsError: as :func:`draw_case`, or a picture cannot be written.
+    """
+    shown = load_case(case)
+    for name, image in (("planes", beside(render_planes(shown))), ("slices", render_strip(shown))):
+        path = folder / f"{case.name}_{name}.png"
+        try:
+            with atomic_path(path) as temporary:
+                image.save(temporary, "PNG")
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be written ({error.strerror}). Choose another folder.") from error
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A file inside the page.
+
+    Args:
+        content: of the file.
+        kind: the rest of its type, which begins with ``image/``.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _embed(image: Image.Image, alt: str, kind: str) -> Picture:
+    """As PNG, or as JPEG where many pictures would make the page heavy."""
+    buffer = BytesIO()
+    how = {"optimize": True} if kind == "png" else {"quality": 88, "subsampling": 0}
+    image.save(buffer, kind, **how)
+    return Picture(data_uri(buffer.getvalue(), kind), alt)
