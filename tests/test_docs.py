@@ -116,9 +116,19 @@ def test_every_path_of_the_repository_that_is_named_exists(page):
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+PLACEHOLDER = re.compile(r"<<+\w*|>>>>+|\b(?:TODO|TBD|FIXME|XXX)\b|\?\?\?|\b[Ll]orem ipsum\b")
+
+
 @each_page
-def test_no_placeholder_is_left(page):
-    assert re.findall(r"<<\w*", text(page)) == []
+def test_no_placeholder_and_no_mark_of_a_merge_is_left(page):
+    assert PLACEHOLDER.findall(text(page)) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["<<figure", "Takes ??? s.", "TODO: say why", "took XXX s", "<<<<<<< HEAD", ">>>>>>> main"]
+)
+def test_a_placeholder_is_noticed(line):
+    assert PLACEHOLDER.search(line)
 
 
 # commands

@@ -1,11 +1,13 @@
 """Who may import whom: a module imports from lower layers and from itself, never from a sibling or from above."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "nnunet_kits"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
@@ -90,6 +92,21 @@ def test_each_module_imports_only_from_the_layers_below_it(path):
 def test_every_part_of_the_package_has_a_layer():
     known = set.union(*LAYERS) | {"__init__", SHIM}
     assert {unit(path) for path in FILES} <= known
+
+
+def test_the_table_of_the_architecture_page_says_the_same():
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    section = page.split("\n## Who may import whom\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d) \| (.+?) \| (.*?) ?\|$", section, re.MULTILINE)
+    layers = [set() for _ in LAYERS]
+    without = {"no torch": set(), "no nnU-Net": set()}
+    for number, parts, third in rows:
+        layers[int(number)] |= set(parts.split(", "))
+        for words, found in without.items():
+            found |= set(parts.split(", ")) if words in third else set()
+    there = {unit(path) for path in FILES}  # layers also have places for parts that are yet to come
+    assert layers == [names & there for names in LAYERS]
+    assert without == {"no torch": NO_TORCH, "no nnU-Net": NO_NNUNET}
 
 
 @pytest.mark.parametrize(

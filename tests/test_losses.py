@@ -259,7 +259,7 @@ def test_a_batch_with_nothing_but_ignored_voxels_has_a_finite_loss_and_no_gradie
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(TrainingError, match=r"no loss is called 'Dise'\. Known: DiceCE, CE,"):
+    with pytest.raises(TrainingError, match=rf"no loss is called 'Dise'\. Known: {', '.join(LOSSES)}\."):
         build_loss("Dise", LossTask(False, None, True, False))
 
 

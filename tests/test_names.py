@@ -77,7 +77,7 @@ def test_a_network_whose_name_ends_like_another_is_told_apart():
     ("name", "message"),
     [
         ("ResUNetTrainer_AdamWCosin", "Did you mean 'AdamWCosine'"),
-        ("ResUNetTrainer_Focalish", "Losses: DiceCE"),
+        ("ResUNetTrainer_Focalish", f"Losses: {', '.join(LOSSES)}. Samplings: {', '.join(SAMPLINGS)}. "),
         ("ResUNetTrainer_TumourFocus", "Did you mean 'TumorFocus'"),
         ("ResUNetTrainer_mixup", "Did you mean 'Mixup'"),
         ("ResUNetTrainer_AdamWCosine_TumorFocus", "write it ResUNetTrainer_TumorFocus_AdamWCosine"),
@@ -91,7 +91,7 @@ def test_a_network_whose_name_ends_like_another_is_told_apart():
         ("ResUNetTrainer_after_ResUNetTrainer", "write it ResUNetTrainer "),
         ("ResUNetTrainer_after_ResUNetTrainer_Focalish", "ResUNetTrainer_Focalish: no part"),
         ("ResUNetTrainer_after_A__B", "no name may hold it"),
-        ("ResNetTrainer", "Known: PlainUNet, ResUNet, PreActResUNet"),
+        ("ResNetTrainer", f"Known: {', '.join((*NETWORKS, 'PlannedUNet'))}. "),
         ("ResUNetTrainer_", "is called ''"),
     ],
 )

@@ -8,7 +8,7 @@ from small_plans import CLASSES, REGIONS, architecture, configuration, dataset_j
 
 from nnunet_kits.architectures import Network
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.losses import LossTask
+from nnunet_kits.losses import LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.training import compatibility
 from nnunet_kits.training.mixup import MixupLoss, Pairing
@@ -116,7 +116,7 @@ def test_parts_that_do_not_fit_the_plans_are_refused_by_the_constructor(nnunet, 
             CLASSES,
             "of configuration 3d: loss Tversky: parameter alpha is 2",
         ),
-        ({"loss_parameters": {"Tverski": {}}}, CLASSES, "no loss is called 'Tverski'. Known: DiceCE, CE"),
+        ({"loss_parameters": {"Tverski": {}}}, CLASSES, f"no loss is called 'Tverski'. Known: {', '.join(LOSSES)}."),
         ({"loss_parameters": {"Tversky": 1}}, CLASSES, "must be an object of names of losses, each with an object of"),
         ({"early_stopping_patience": 0}, CLASSES, "early_stopping_patience is 0, but must be a positive int"),
         ({"mixup_alpha": 0}, CLASSES, "mixup_alpha is 0, but must be a positive float"),
