@@ -6,7 +6,7 @@ from nnunet_kits.errors import PlanError, TrainingError
 from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names, trainer_for
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.published import PUBLISHED
-from nnunet_kits.training.settings import training_settings
+from nnunet_kits.training.settings import TrainingSettings, training_settings
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -127,4 +127,4 @@ def test_a_2d_configuration_has_no_third_axis_to_mirror(key):
     flat = {"patch_size": [64, 64], "kits_training": {key: [0, 2]}}
     with pytest.raises(TrainingError, match=rf"{key} is \[0, 2\], but 2d has patches of 2 dimensions.*0, 1"):
         training_settings(flat, "2d")
-    assert training_settings({**flat, "patch_size": [64, 64, 64]}, "3d_fullres") == {key: [0, 2]}
+    assert training_settings({**flat, "patch_size": [64, 64, 64]}, "3d_fullres") == TrainingSettings(**{key: [0, 2]})

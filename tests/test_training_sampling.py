@@ -13,8 +13,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from small_data import CASES, FORMS, small_dataset_json, small_plans, write_low_resolution_predictions
 
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training.batching import PositiveSliceLoader, TripleLoader, share_of_process
 from nnunet_kits.training.focus import DEFAULT_SHARES, FocusLoader, label_shares, voxels_of
+from nnunet_kits.training.loaders import PositiveSliceLoader, TripleLoader, share_of_process
 from nnunet_kits.training.sampling import SAMPLINGS
 from nnunet_kits.training.trainers import trainer_class
 

@@ -19,13 +19,13 @@ from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.model_folder import BEST
-from nnunet_kits.training import batching, compatibility, frequencies, mixup, optimisation
+from nnunet_kits.training import compatibility, frequencies, loaders, mixup, optimisation
 from nnunet_kits.training.names import PLANNED
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.safeguards import SafeTrainer
 from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
 from nnunet_kits.training.schedules import is_lowest, stalls
-from nnunet_kits.training.settings import training_settings
+from nnunet_kits.training.settings import TrainingSettings, training_settings
 
 TOPOLOGY = tuple(field.name for field in dataclasses.fields(Topology))
 """What our networks take from any plans file; blocks, norms and activations are their own."""
@@ -42,6 +42,11 @@ class KitsTrainer(SafeTrainer):
     may carry settings under ``kits_training``.
     """
 
+    num_iterations_per_epoch: int
+    num_val_iterations_per_epoch: int
+    initial_lr: float
+    oversample_foreground_percent: float
+
     def __init__(
         self,
         plans: dict[str, Any],
@@ -51,46 +56,51 @@ class KitsTrainer(SafeTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
+        self.settings = self._settings()
         self.num_epochs = self.parts.epochs
-        self.mirror_axes: list[int] | None = None  # None: nnU-Net's own
-        self.prediction_mirror_axes: list[int] | None = None  # None: those of the augmentation
-        self.foreground_shares: dict[str, float] | None = None
-        self.class_weights: list[float] | str = "frequencies"
-        self.loss_parameters: dict[str, dict[str, float]] = {}
-        self.mixup_alpha = mixup.DEFAULT_ALPHA
-        self.imagenet_weights = "hub"
-        self.early_stopping_patience = optimisation.OPTIMISATIONS[self.parts.optimisation].early_stopping_patience
-        share = SAMPLINGS[self.parts.sampling].foreground_share
-        if share is not None:
-            self.oversample_foreground_percent = share
-        settings = dict(PUBLISHED[self.parts.published].settings) if self.parts.published else {}
-        settings |= training_settings(self.configuration_manager.configuration, configuration)
-        self._given_initial_lr = settings.get("initial_lr")
-        for name, value in settings.items():
-            setattr(self, name, value)
+        self._take_settings()
         self._check_parts()
         if self.parts.previous_trainer is not None:
             self._follow(self.parts.previous_trainer)
 
+    def _settings(self) -> TrainingSettings:
+        """Those of the plans, and of the published system where the plans have none."""
+        usual = PUBLISHED[self.parts.published].settings if self.parts.published else None
+        return training_settings(self.configuration_manager.configuration, self.configuration_name, usual)
+
+    def _take_settings(self) -> None:
+        """Settings first, then the parts of the name, then nnU-Net's own; none of these can be 0."""
+        given, sampling = self.settings, SAMPLINGS[self.parts.sampling]
+        usual = optimisation.OPTIMISATIONS[self.parts.optimisation]
+        self.num_iterations_per_epoch = given.num_iterations_per_epoch or self.num_iterations_per_epoch
+        self.num_val_iterations_per_epoch = given.num_val_iterations_per_epoch or self.num_val_iterations_per_epoch
+        self.save_every = given.save_every or self.save_every
+        self.initial_lr = given.initial_lr or self.initial_lr
+        self.oversample_foreground_percent = (
+            given.oversample_foreground_percent or sampling.foreground_share or self.oversample_foreground_percent
+        )
+        self.early_stopping_patience = given.early_stopping_patience or usual.early_stopping_patience
+
     def _check_parts(self) -> None:
         """Refuse what cannot be trained, before anything is loaded; see the functions for what they raise."""
         trainer, parts, manager = type(self).__name__, self.parts, self.configuration_manager
+        settings = self.settings
         network = compatibility.network_class(parts.network, manager.network_arch_class_name)
         compatibility.check_dimensions(trainer, parts, network, self.configuration_name, manager.patch_size)
         compatibility.check_patch(trainer, parts, network, self.configuration_name, manager.patch_size)
         compatibility.check_batch(trainer, parts, self.configuration_name, manager.batch_size)
-        compatibility.check_weights(trainer, self.configuration_name, self.class_weights, self._outputs())
-        compatibility.check_loss_parameters(trainer, self.configuration_name, self.loss_parameters)
+        compatibility.check_weights(trainer, self.configuration_name, settings.class_weights, self._outputs())
+        compatibility.check_loss_parameters(trainer, self.configuration_name, settings.loss_parameters or {})
         self._network_supports_deep_supervision = compatibility.supports_deep_supervision(network)
         self.enable_deep_supervision = self._network_supports_deep_supervision
         if hasattr(network, "load_imagenet_encoder"):
-            compatibility.check_imagenet_weights(trainer, self.configuration_name, self.imagenet_weights)
+            compatibility.check_imagenet_weights(trainer, self.configuration_name, settings.imagenet_weights)
         self._shares = {}
         if parts.sampling == "TumorFocus":
             from nnunet_kits.training.focus import label_shares
 
             where = f"plans, configuration {self.configuration_name}"
-            self._shares = label_shares(self.foreground_shares, self.dataset_json["labels"], where)
+            self._shares = label_shares(settings.foreground_shares, self.dataset_json["labels"], where)
 
     def _outputs(self) -> list[str]:
         """Names of the network's outputs: classes with background, or regions."""
@@ -151,9 +161,9 @@ class KitsTrainer(SafeTrainer):
         super().initialize()
         network = self.network.module if self.is_ddp else self.network
         network = getattr(network, "_orig_mod", network)  # of torch.compile
-        if hasattr(network, "load_imagenet_encoder") and self.imagenet_weights != "none" and not self._restores:
-            file = None if self.imagenet_weights == "hub" else self.imagenet_weights
-            network.load_imagenet_encoder(file)
+        weights = self.settings.imagenet_weights
+        if hasattr(network, "load_imagenet_encoder") and weights != "none" and not self._restores:
+            network.load_imagenet_encoder(None if weights == "hub" else weights)
 
     def _build_loss(self) -> nn.Module:
         loss = super()._build_loss() if self.parts.loss == DEFAULT_LOSS else self._build_loss_of_ours()
@@ -168,12 +178,14 @@ class KitsTrainer(SafeTrainer):
             heads=self.label_manager.num_segmentation_heads,
             class_weights=self._class_weights() if LOSSES[self.parts.loss].weighted else None,
         )
-        return self._deeply_supervised(build_loss(self.parts.loss, task, self.loss_parameters.get(self.parts.loss)))
+        parameters = (self.settings.loss_parameters or {}).get(self.parts.loss)
+        return self._deeply_supervised(build_loss(self.parts.loss, task, parameters))
 
     def _class_weights(self) -> list[float]:
         """One weight per output of the network: given, or from the labels of the training cases."""
-        if not isinstance(self.class_weights, str):
-            return self.class_weights
+        given = self.settings.class_weights
+        if not isinstance(given, str):
+            return given
         dataset, _ = self.get_tr_and_val_datasets()
         kept = Path(self.preprocessed_dataset_folder + frequencies.ENDING)
         labels = self.label_manager.all_labels
@@ -198,7 +210,7 @@ class KitsTrainer(SafeTrainer):
         if name == optimisation.DEFAULT_OPTIMISATION:
             return super().configure_optimizers()
         built = optimisation.build(
-            name, self.network.parameters(), self.num_epochs, self._logged, self._given_initial_lr
+            name, self.network.parameters(), self.num_epochs, self._logged, self.settings.initial_lr
         )
         self.initial_lr = built[0].param_groups[0]["lr"]
         return built
@@ -211,7 +223,7 @@ class KitsTrainer(SafeTrainer):
         if not self.parts.mixup:
             return super().train_step(batch)
         images = batch["data"].to(self.device, non_blocking=True)
-        self.loss.pairing = mixup.draw(len(images), self.mixup_alpha)
+        self.loss.pairing = mixup.draw(len(images), self.settings.mixup_alpha or mixup.DEFAULT_ALPHA)
         try:
             return super().train_step({**batch, "data": self.loss.pairing.mix(images)})
         finally:
@@ -259,21 +271,22 @@ class KitsTrainer(SafeTrainer):
             patches = self.configuration_manager.batch_size // times
             world, rank = torch.distributed.get_world_size(), torch.distributed.get_rank()
             compatibility.check_processes(type(self).__name__, patches, world)
-            here, self.oversample_foreground_percent = batching.share_of_process(patches, share, world, rank)
+            here, self.oversample_foreground_percent = loaders.share_of_process(patches, share, world, rank)
             self.batch_size = here * times
         compatibility.check_mixup(type(self).__name__, self.parts, self.batch_size)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:
         """Augmentation as nnU-Net configures it, mirrored along the axes that the plans ask for."""
         rotation, dummy_2d, patch_size, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        if self.mirror_axes is not None:
-            axes = self.inference_allowed_mirroring_axes = tuple(self.mirror_axes) or None
-        if self.prediction_mirror_axes is not None:
-            self.inference_allowed_mirroring_axes = tuple(self.prediction_mirror_axes) or None
+        given = self.settings
+        if given.mirror_axes is not None:
+            axes = self.inference_allowed_mirroring_axes = tuple(given.mirror_axes) or None
+        if given.prediction_mirror_axes is not None:
+            self.inference_allowed_mirroring_axes = tuple(given.prediction_mirror_axes) or None
         return rotation, dummy_2d, patch_size, axes
 
     def get_dataloaders(self) -> tuple[Any, Any]:
         """nnU-Net's loaders, or for training the sampling's."""
         if self.parts.sampling == DEFAULT_SAMPLING:
             return super().get_dataloaders()
-        return batching.dataloaders(self, SAMPLINGS[self.parts.sampling], self._shares)
+        return loaders.dataloaders(self, SAMPLINGS[self.parts.sampling], self._shares)

@@ -1,4 +1,4 @@
-"""Samplings: which patches make a batch. Only names and numbers here; the loaders are in ``batching``."""
+"""Samplings: which patches make a batch. Only names and numbers here; the loaders are in ``loaders``."""
 
 from dataclasses import dataclass
 
@@ -32,14 +32,14 @@ SAMPLINGS: dict[str, Sampling] = {
     # Source: Chen and Jin, "A 2D U-Net for Automated Kidney and Renal Tumor Segmentation", KiTS19, section 3.4.
     "PositiveSlices": Sampling(
         "5 of 7 slices hold a labelled voxel, the others are drawn from all",
-        "nnunet_kits.training.batching.PositiveSliceLoader",
+        "nnunet_kits.training.loaders.PositiveSliceLoader",
         dimensions=(2,),
         foreground_share=5 / 7,
     ),
     # Source: Zhang, "UNet-based Segmentation of Kidney and Kidney Tumor", figure 3.
     "TripleBatch": Sampling(
         "every patch once as it is and twice augmented: 2 patches make a batch of 6",
-        "nnunet_kits.training.batching.TripleLoader",
+        "nnunet_kits.training.loaders.TripleLoader",
         images_per_case=3,
     ),
 }
