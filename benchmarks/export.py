@@ -61,16 +61,16 @@ told(start, cpu)
 OURS = (
     SHARED
     + """
+from nnunet_kits.images import read_scan
 from nnunet_kits.inference.export import labels_of
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.scans import read_scan
 from nnunet_kits.inference.stage import Answer
 from nnunet_kits.resampling.grid import model_grid
 model = Model(folder=Path("benchmark"), plans=manager, configuration=configuration,
               labels=manager.get_label_manager(dataset), dataset_json=dataset, network=torch.nn.Identity(),
               weights=[{}], mirror_axes=(), device=torch.device("cpu"))
-found = read_scan([Path(scan)], model)
-shape, spacing, write = found.array.shape, found.spacing_mm, found.write
+found = read_scan([Path(scan)], manager.plans["image_reader_writer"], manager.image_reader_writer_class)
+shape, spacing, write = found.array.shape[1:], found.spacing_mm, found.write
 del found
 whole = tuple((0, n) for n in shape)
 grid = model_grid(manager.plans, configuration.configuration, whole, shape, spacing)

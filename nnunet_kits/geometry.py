@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
-"""Half-open voxel intervals ``(start, stop)`` along z, y, x."""
+"""Half-open voxel intervals ``(start, stop)`` along the three axes of an array."""
 
 PLANES = ("axial", "coronal", "sagittal")
 """The plane across each axis: axial across z, coronal across y, sagittal across x."""
@@ -92,6 +92,15 @@ def whole_box(shape: Sequence[int]) -> Box:
     """All of a volume."""
     z, y, x = shape
     return (0, z), (0, y), (0, x)
+
+
+def union_box(*boxes: Box | None) -> Box:
+    """The smallest box that holds all of some boxes; an empty one where there is none."""
+    found = [box for box in boxes if box is not None]
+    if not found:
+        return (0, 0), (0, 0), (0, 0)
+    z, y, x = ((min(box[axis][0] for box in found), max(box[axis][1] for box in found)) for axis in range(3))
+    return z, y, x
 
 
 def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, float], volume: Box) -> Box:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnunet_kits.errors import EvaluationError
+from nnunet_kits.errors import EvaluationError, ImageError
 from nnunet_kits.evaluation import evaluate_case, score_case
 from nnunet_kits.evaluation.areas import CORNERS, element_areas_mm2
 from nnunet_kits.evaluation.hausdorff import robust_hausdorff_mm
@@ -169,7 +169,7 @@ def test_kits19_has_the_dice_of_kidney_with_tumor_and_of_tumor_and_no_surface_di
     # as starter_code/evaluation.py of kits19: greater than 0, greater than 1
     assert found["dice"] == {"kidney_and_mass": 1.0, "tumor": pytest.approx(2 / 3)}
     assert found["surface_dice"] == {}
-    with pytest.raises(EvaluationError, match="holds the value 3, but its labels are 0, 1, 2"):
+    with pytest.raises(ImageError, match="the prediction holds the value 3, but its labels are 0, 1, 2"):
         score_case(np.full((5, 5, 5), 3), reference, (1, 1, 1), {}, RELEASES["19"].labels)
 
 

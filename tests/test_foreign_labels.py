@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_report import KITS_AFFINE, case_arrays
 
-from nnunet_kits.errors import KitsError
+from nnunet_kits.errors import ImageError
 from nnunet_kits.evaluation import evaluate_case
 from nnunet_kits.measurement.files import Task as MeasureTask
 from nnunet_kits.measurement.files import measure_task
@@ -14,9 +14,10 @@ from nnunet_kits.postprocessing.files import postprocess_file
 from nnunet_kits.postprocessing.pipeline import load_chain
 from nnunet_kits.postprocessing.selection import Task as SelectionTask
 from nnunet_kits.postprocessing.selection import score_task
+from nnunet_kits.releases import release_of
 from nnunet_kits.reporting.study import ReportCase, examine, load_case
 
-CHAIN = load_chain("two_kidneys")
+CHAIN, YEAR = load_chain("two_kidneys"), release_of("23")
 
 
 def tampered(folder, value, slope=1.0):
@@ -39,8 +40,8 @@ DOORS = {
     "measure": lambda f: measure_task(MeasureTask("foreign", f["foreign"], None)),
     "measure with a CT": lambda f: measure_task(MeasureTask("foreign", f["foreign"], f["image"])),
     "postprocess": lambda f: postprocess_file(PostprocessTask(f["foreign"], f["label"].with_name("out.nii"), CHAIN)),
-    "choose a chain": lambda f: score_task(SelectionTask("foreign", f["foreign"], f["label"]), "23", [CHAIN]),
-    "choose a chain by a reference": lambda f: score_task(SelectionTask("a", f["label"], f["foreign"]), "23", [CHAIN]),
+    "choose a chain": lambda f: score_task(SelectionTask("foreign", f["foreign"], f["label"]), YEAR, [CHAIN]),
+    "choose a chain by a reference": lambda f: score_task(SelectionTask("a", f["label"], f["foreign"]), YEAR, [CHAIN]),
     "report": lambda f: examine((ReportCase("foreign", f["image"], f["foreign"]), "23")),
     "report a reference": lambda f: examine((ReportCase("a", f["image"], f["label"], f["foreign"]), "23")),
     "show": lambda f: load_case(ReportCase("foreign", f["image"], f["foreign"])),
@@ -54,11 +55,13 @@ DOORS = {
     [(258, "258"), (1.5, "1.5"), (np.nan, "nan"), (-1, "-1"), (4, "4"), (256, "256"), (257, "257"), (1e30, r"1e\+30")],
 )
 def test_a_value_that_is_no_label_is_refused_and_named(tmp_path, door, value, said):
-    with pytest.raises(KitsError, match=rf"foreign\.nii\.gz.* holds .*{said}"):
+    with pytest.raises(
+        ImageError, match=rf"foreign\.nii\.gz holds the value {said}, but its labels are 0, 1, 2, 3\. Choose"
+    ):
         door(tampered(tmp_path, value))
 
 
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 def test_a_header_that_scales_labels_to_other_values_is_refused(tmp_path, door):
-    with pytest.raises(KitsError, match=r"foreign\.nii\.gz.* holds"):
+    with pytest.raises(ImageError, match=r"foreign\.nii\.gz holds the value 4, but its labels are 0, 1, 2, 3\. Choose"):
         door(tampered(tmp_path, 2, slope=2.0))  # tumour becomes 4

@@ -9,7 +9,6 @@ from kits_trees import IPL, SHAPE, image_of, save
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images import (
     Grid,
-    Volume,
     check_same_grid,
     read_ct,
     read_grid,
@@ -32,7 +31,7 @@ def test_a_volume_is_read_as_nibabel_reads_it(tmp_path, name, dtype):
     assert volume.array.dtype == dtype
     assert np.array_equal(volume.array, array)
     assert np.array_equal(volume.affine, IPL)
-    assert volume.spacing_mm == (5.0, 0.75, 0.875)
+    assert volume.grid.spacing_mm == (5.0, 0.75, 0.875)
 
 
 def test_a_big_endian_file_is_read_too(tmp_path):
@@ -55,7 +54,7 @@ def test_slope_and_intercept_of_the_header_are_applied(tmp_path):
 
 
 def test_a_volume_larger_than_one_piece_is_put_together_in_order(ct, monkeypatch):
-    monkeypatch.setattr("nnunet_kits.images.PIECE_BYTES", 800)  # 100 of 720 voxels
+    monkeypatch.setattr("nnunet_kits.images.nifti.PIECE_BYTES", 800)  # 100 of 720 voxels
     assert np.array_equal(read_volume(ct).array, image_of(1))
     assert np.array_equal(read_integers(ct, np.int16).array, image_of(1))
 
@@ -99,7 +98,7 @@ def test_nan_and_infinite_values_are_counted_and_refused(tmp_path, value):
 @pytest.mark.parametrize("value", [7, 40000, 3.25])
 @pytest.mark.parametrize("place", [0, 350, 719])
 def test_a_ct_is_read_as_int16_where_it_is_exact_else_as_float32(tmp_path, monkeypatch, dtype, value, place):
-    monkeypatch.setattr("nnunet_kits.images.PIECE_BYTES", 800)  # several pieces
+    monkeypatch.setattr("nnunet_kits.images.nifti.PIECE_BYTES", 800)  # several pieces
     array = np.abs(image_of(1)) % 200
     array.ravel()[place] = value
     path = save(tmp_path / "a.nii.gz", array.astype(dtype))
@@ -191,6 +190,15 @@ def test_an_image_that_is_not_three_dimensional_is_refused(tmp_path, shape):
         read_volume(save(tmp_path / "a.nii.gz", np.zeros(shape, np.int16)))
 
 
+@pytest.mark.parametrize(
+    "dtype", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])], ids=["complex", "RGB"]
+)
+def test_voxels_that_are_no_real_numbers_are_refused(tmp_path, dtype):
+    nib.save(nib.Nifti1Image(np.zeros(SHAPE, dtype), IPL), tmp_path / "a.nii.gz")
+    with pytest.raises(ImageError, match=r"a\.nii\.gz: its voxels are stored as .*, but .* one real number each"):
+        read_volume(tmp_path / "a.nii.gz")
+
+
 def test_a_file_with_fewer_voxels_than_its_header_says_is_refused(tmp_path):
     path = save(tmp_path / "a.nii", image_of(1))
     path.write_bytes(path.read_bytes()[:-8])
@@ -245,11 +253,11 @@ def test_a_singular_affine_is_refused_before_anything_is_written(tmp_path):
 
 
 def grid(shape=SHAPE, affine=IPL) -> Grid:
-    return Grid(shape, np.asarray(affine), (5.0, 0.75, 0.875), np.dtype(np.int16))
+    return Grid(shape, np.asarray(affine), np.dtype(np.int16))
 
 
-def test_a_volume_and_a_header_on_one_grid_are_accepted():
-    check_same_grid("case_00001", grid(), Volume(np.zeros(SHAPE), IPL + 1e-5, (5.0, 0.75, 0.875)))
+def test_affines_that_differ_by_rounding_are_one_grid():
+    check_same_grid("case_00001", grid(), grid(affine=IPL + 1e-5))
 
 
 def test_different_shapes_are_refused():

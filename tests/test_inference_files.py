@@ -6,13 +6,8 @@ import pickle
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from nnunetv2.ensembling.ensemble import ensemble_folders
-from nnunetv2.imageio.nibabel_reader_writer import NibabelIO, NibabelIOWithReorient
-from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from scipy.spatial.transform import Rotation
 from small_models import BANDS, ByIntensity, model, plans_with, write_model_folder
 from small_plans import REGIONS
 from test_inference import SPACING, abdomen
@@ -23,7 +18,6 @@ from nnunet_kits.inference import files
 from nnunet_kits.inference.files import Job, find_cases, predict_files
 from nnunet_kits.inference.memory import bytes_needed, workers_that_fit
 from nnunet_kits.inference.model import load_model
-from nnunet_kits.inference.scans import read_scan
 from nnunet_kits.training.previous_stage import coarse_model_folder
 
 OBLIQUE = np.array([[0.1, 0.2, -1.5, 10], [0, -1.4, -0.2, 20], [-2.9, 0.1, 0.1, 30], [0, 0, 0, 1.0]])
@@ -146,41 +140,6 @@ def test_outside_the_boxes_the_background_is_certain(tmp_path):
     assert np.array_equal(maps.argmax(0), found.labels)
     assert maps[0, 0, 0, 0] == 1
     assert np.allclose(maps.sum(0), 1)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    order=st.permutations([0, 1, 2]),
-    signs=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
-    edges=st.tuples(*[st.sampled_from([0.5, 1.25, 3.0])] * 3),
-    tilt=st.tuples(*[st.sampled_from([0.0, 0.3, -0.7])] * 3),
-    dtype=st.sampled_from(["<i2", "<f8", "<f4", "<u2"]),
-    reader=st.sampled_from([NibabelIO, NibabelIOWithReorient, SimpleITKIO]),
-)
-def test_scans_are_read_and_written_as_nnunets_readers_do(tmp_path_factory, order, signs, edges, tilt, dtype, reader):
-    folder = tmp_path_factory.mktemp("scan")
-    affine = np.eye(4)
-    affine[:3, :3] = Rotation.from_euler("xyz", tilt).as_matrix() @ np.diag(np.multiply(signs, edges))[:, order]
-    affine[:3, 3] = (-10, 20, 5)
-    image = np.random.default_rng(0).integers(0, 900, (5, 6, 7)).astype(dtype)
-    written = nib.Nifti1Image(image, affine)
-    written.set_sform(affine, code=2)
-    written.set_qform(affine, code=1)
-    nib.save(written, folder / "a.nii.gz")
-    plans = plans_with()
-    plans["image_reader_writer"] = reader.__name__
-    scan = read_scan([folder / "a.nii.gz"], model(ByIntensity(), plans))
-    data, properties = reader().read_images([str(folder / "a.nii.gz")])
-    assert np.array_equal(scan.array.astype(np.float32), data[0])
-    assert np.allclose(scan.spacing_mm, properties["spacing"])
-    labels = (np.indices(scan.array.shape).sum(0) % 4).astype(np.uint8)
-    scan.write(labels, folder / "ours.nii.gz")
-    reader().write_seg(labels, str(folder / "stock.nii.gz"), properties)
-    reader().write_seg(labels, str(folder / "ours_properties.nii.gz"), scan.properties)
-    ours, stock = nib.load(folder / "ours.nii.gz"), nib.load(folder / "stock.nii.gz")
-    for other in (stock, nib.load(folder / "ours_properties.nii.gz")):
-        assert np.array_equal(np.asarray(ours.dataobj), np.asarray(other.dataobj))
-        assert np.allclose(ours.affine, other.affine, atol=1e-5)
 
 
 def test_the_first_stage_of_a_cascade_is_found_beside_it(cascade):

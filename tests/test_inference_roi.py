@@ -1,13 +1,12 @@
 """Boxes around what the coarse model found: nothing left out, never dearer than one box around all."""
 
-import functools
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, union
+from nnunet_kits.geometry import union_box
+from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes
 from nnunet_kits.inference.windows import Tiling
 
 EDGE = 24
@@ -30,7 +29,7 @@ def test_every_piece_lies_in_a_box_and_one_box_around_all_is_not_cheaper(places,
         covered[tuple(slice(*rows) for rows in box)] = True
     reach = ndimage.maximum_filter(mask, 2 * int(margin_mm) + 1, mode="constant")
     assert not (reach & ~covered).any()
-    assert sum(map(windows, boxes)) <= windows(functools.reduce(union, boxes))
+    assert sum(map(windows, boxes)) <= windows(union_box(*boxes))
 
 
 def test_many_small_pieces_become_one_box_where_pairs_would_not():

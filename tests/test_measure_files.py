@@ -97,7 +97,7 @@ def test_what_cannot_be_measured_is_refused_with_its_name(folder):
     write_volume(folder / "case_00000.nii.gz", labels, grid_affine(SPACING))
     write_volume(folder / "ct" / "case_00001_0000.nii.gz", np.zeros(SHAPE, np.int16), grid_affine((3.0, 2.0, 2.1)))
     _, failed = measure_files(folder, folder / "out", folder / "ct")
-    assert "holds label 4, but the labels of KiTS are 0 background, 1 kidney" in failed["case_00000"]
+    assert "case_00000.nii.gz holds the value 4, but its labels are 0, 1, 2, 3" in failed["case_00000"]
     assert "case_00001: the affines of image and label map differ" in failed["case_00001"]
 
 

@@ -117,7 +117,7 @@ def test_a_damaged_file_and_a_foreign_label_are_named_and_the_others_are_done(pr
     assert main(["postprocess", str(pred), str(out), "--chain", "two_kidneys"]) == 2
     told = capsys.readouterr().err
     assert "case_00000.nii.gz: the gzip file is" in told
-    assert "case_00001.nii.gz: holds label 10, but the labels of KiTS are 0 background, 1 kidney, 2 tumor" in told
+    assert "case_00001.nii.gz holds the value 5, but its labels are 0, 1, 2, 3" in told
     assert [file.name for file in out.glob("*.nii.gz")] == ["case_00002.nii.gz"]
     save(pred / "case_00000.nii.gz", with_specks())
     save(pred / "case_00001.nii.gz", with_specks())
@@ -295,7 +295,7 @@ def test_what_cannot_be_scored_is_refused_with_its_name(folds):
     cyst = truth()
     cyst[5, 5, 10] = 3
     save(folds / "model/fold_0/validation/case_00000.nii.gz", cyst)
-    with pytest.raises(PostprocessingError, match="case_00000: holds label 3, which KiTS19 does not have"):
+    with pytest.raises(ImageError, match=r"case_00000\.nii\.gz holds the value 3, but its labels are 0, 1, 2\."):
         determine("19")
     (folds / "ref" / "case_00004.nii.gz").unlink()
     with pytest.raises(PostprocessingError, match=r"no reference of case_00004. Name the KiTS folder"):

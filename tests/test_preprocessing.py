@@ -22,7 +22,6 @@ from nnunet_kits.geometry import nonzero_box
 from nnunet_kits.preprocessing.dataset import no_equal, preprocess_dataset
 from nnunet_kits.preprocessing.foreground import outside, sample_locations
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
-from nnunet_kits.preprocessing.reading import read_files
 
 READERS = ("NibabelIOWithReorient", "NibabelIO", "SimpleITKIO", "SimpleITKIOWithReorient")
 NOT_RESAMPLED = {
@@ -184,23 +183,6 @@ def test_image_and_label_map_of_different_shapes_are_refused():
         FastPreprocessor().run_case_npy(
             np.zeros((1, 4, 4, 4)), np.zeros((1, 4, 4, 5)), {}, manager, manager.get_configuration("3d_fullres"), {}
         )
-
-
-def test_a_file_that_the_plans_reader_cannot_read_is_an_error_that_names_it(tmp_path):
-    (tmp_path / "image.mha").write_text("no image")
-    manager = PlansManager({**small_plans("classes"), "image_reader_writer": "SimpleITKIO"})
-    with pytest.raises(PreprocessingError, match=r"image.mha: SimpleITKIO cannot read it"):
-        read_files([str(tmp_path / "image.mha")], manager.image_reader_writer_class())
-
-
-@pytest.mark.parametrize("reader", READERS[:3])
-def test_a_file_with_scaled_voxels_is_read_as_nnunets_reader_does(tmp_path, reader):
-    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.diag([1, 2, 3, 1.0]))
-    image.header.set_slope_inter(0.1, -3)
-    nib.save(image, tmp_path / "image.nii.gz")
-    chosen = PlansManager({**small_plans("classes"), "image_reader_writer": reader}).image_reader_writer_class()
-    files = [str(tmp_path / "image.nii.gz")]
-    same(read_files(files, chosen)[0].astype(np.float32), chosen.read_images(files)[0])
 
 
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 9)] * 3), st.sampled_from([0.3, 0.6, 0.9, 1.0]))

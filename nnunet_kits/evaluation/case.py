@@ -7,13 +7,11 @@ from typing import Any
 
 from nnunet_kits.errors import EvaluationError, KitsError
 from nnunet_kits.evaluation.metrics import score_case
-from nnunet_kits.evaluation.reading import Box, LabelMap, read_labels
 from nnunet_kits.evaluation.references import Pair
+from nnunet_kits.geometry import union_box
+from nnunet_kits.images import AFFINE_TOLERANCE_MM, LabelMap, read_labels
 from nnunet_kits.labels import Label
 from nnunet_kits.releases import release_of
-
-AFFINE_TOLERANCE_MM = 1e-2
-"""Two maps lie on one grid when no corner of the volume lies further apart than this; as in ``images.py``."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def evaluate_case(
         See :func:`nnunet_kits.evaluation.metrics.score_case`.
 
     Raises:
-        EvaluationError: a foreign label, or files that do not lie on one grid.
-        ImageError: a file that cannot be read.
+        EvaluationError: files that do not lie on one grid.
+        ImageError: a file that cannot be read, or holds a value that is no label.
     """
     protocol = protocol_of(year, tolerances_mm, hd95)
     return _score(read_labels(prediction, protocol.labels), reference, protocol)
@@ -105,11 +103,11 @@ def _score(prediction: LabelMap, reference: Path, protocol: Protocol) -> dict[st
     """Score a label map that is read against one that is not yet."""
     true = read_labels(reference, protocol.labels)
     _check_grid(prediction, true, reference)
-    box = _union(prediction.box, true.box)
+    box = union_box(prediction.box, true.box)
     return score_case(
-        prediction.within(box),
-        true.within(box),
-        prediction.spacing_mm,
+        prediction.within(box).T,  # the axes as the voxels lie in memory
+        true.within(box).T,
+        prediction.grid.spacing_mm[::-1],
         protocol.tolerances_mm,
         protocol.labels,
         protocol.hd95,
@@ -124,7 +122,7 @@ def _check_grid(prediction: LabelMap, true: LabelMap, reference: Path) -> None:
             f"the prediction is {ours.shape} but the reference {reference} is {theirs.shape} voxels. "
             "Both must lie on one grid: predict from the image that the reference belongs to."
         )
-    apart = ours.distance_mm(theirs)
+    apart = ours.distance_mm(theirs.affine)
     if not apart <= AFFINE_TOLERANCE_MM:
         spacings = " and ".join(str(tuple(round(edge, 4) for edge in grid.spacing_mm)) for grid in (ours, theirs))
         raise EvaluationError(
@@ -132,11 +130,3 @@ def _check_grid(prediction: LabelMap, true: LabelMap, reference: Path) -> None:
             f"{AFFINE_TOLERANCE_MM} mm), with voxels of {spacings} mm. "
             "Both must lie on one grid: predict from the image that the reference belongs to."
         )
-
-
-def _union(ours: Box | None, theirs: Box | None) -> Box:
-    """The smallest box around two; an empty one where there is none."""
-    if ours is None or theirs is None:
-        return ours or theirs or ((0, 0), (0, 0), (0, 0))
-    k, j, i = ((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(ours, theirs, strict=True))
-    return k, j, i

@@ -63,8 +63,8 @@ def evaluate_folder(
         The content of ``metrics.json``.
 
     Raises:
-        EvaluationError: a missing prediction or reference, a foreign label, or two files that do not lie on one grid.
-        ImageError: an unreadable file.
+        EvaluationError: a missing prediction or reference, or two files that do not lie on one grid.
+        ImageError: an unreadable file, or a value that is no label.
         KitsError: a worker was killed.
     """
     protocol = protocol_of(year, tolerances_mm, hd95)

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.lesions import detect
 from nnunet_kits.evaluation.overlap import Slices, dice, foreground, is_tight, joint_histogram, mask_of
-from nnunet_kits.evaluation.reading import checked_labels
 from nnunet_kits.evaluation.surfaces import Spacing, Surface, find_surface, reach_of, surface_dice
-from nnunet_kits.labels import Label, regions_of
-
-ALL_LABELS = (Label.KIDNEY, Label.TUMOR, Label.CYST)
+from nnunet_kits.images import checked_labels
+from nnunet_kits.labels import REGIONS, Label, regions_of
 
 
 def score_case(
@@ -22,7 +20,7 @@ def score_case(
     reference: NDArray[np.generic],
     spacing_mm: Sequence[float],
     tolerances_mm: Mapping[str, float],
-    labels: Sequence[Label] = ALL_LABELS,
+    labels: Sequence[Label] = REGIONS["kidney_and_mass"],
     hd95: bool = False,
 ) -> dict[str, Any]:
     """Score a label map against its reference.
@@ -42,7 +40,8 @@ def score_case(
         ``volume_ml``: label -> [predicted, true]; ``tumors``: see :func:`nnunet_kits.evaluation.lesions.detect`.
 
     Raises:
-        EvaluationError: the shapes differ, or a value is no label.
+        EvaluationError: the shapes differ.
+        ImageError: a value is no label.
 
     Source: ``evaluation/metrics.py`` of the repositories neheller/kits21 and neheller/kits23;
     ``starter_code/evaluation.py`` of neheller/kits19.
@@ -54,7 +53,9 @@ def score_case(
         )
     z, y, x = (float(edge) for edge in spacing_mm)
     spacing = (z, y, x)
-    maps = _Maps(checked_labels(prediction, labels), checked_labels(reference, labels))
+    maps = _Maps(
+        checked_labels(prediction, labels, "the prediction"), checked_labels(reference, labels, "the reference")
+    )
     pairs = joint_histogram(*maps.whole, labels)
     regions = regions_of(tuple(labels))
     own = {label.name.lower(): (label,) for label in labels}

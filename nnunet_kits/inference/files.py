@@ -15,12 +15,11 @@ from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import run_cases
 from nnunet_kits.cases.finding import find_scans
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
-from nnunet_kits.images import read_grid
+from nnunet_kits.images import read_grid, read_scan
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
 from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, workers_that_fit
 from nnunet_kits.inference.model import Model, load_model
 from nnunet_kits.inference.probabilities import write_probabilities
-from nnunet_kits.inference.scans import read_scan
 from nnunet_kits.model_folder import FINAL
 
 RECORD = "prediction.json"
@@ -100,10 +99,12 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
         What happened: boxes, seconds by phase, notes.
     """
     clock = Clock()
+    plans = loaded.fine[0].plans
+    reader = str(plans.plans["image_reader_writer"])
     with clock("load"):
-        scan = read_scan([case.image], loaded.fine[0])
+        scan = read_scan([case.image], reader, lambda: plans.image_reader_writer_class())
     found: Prediction = predict_array(
-        scan.array, scan.spacing_mm, loaded.fine, loaded.coarse, loaded.job.settings, progress, clock
+        scan.array[0], scan.spacing_mm, loaded.fine, loaded.coarse, loaded.job.settings, progress, clock
     )
     if loaded.job.save_probabilities:
         stem = case.output.with_name(case.output.name.removesuffix(loaded.fine[0].dataset_json["file_ending"]))

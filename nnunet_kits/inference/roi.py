@@ -1,6 +1,5 @@
 """Where the fine network must look: boxes around what the coarse one found, and beside them where a result goes on."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nnunet_kits.geometry import Box, bounding_box, crop, grow_box, whole_box
+from nnunet_kits.geometry import Box, bounding_box, crop, grow_box, union_box, whole_box
 
 
 @dataclass(frozen=True)
@@ -65,24 +64,18 @@ def merge(boxes: list[Box], cost: Callable[[Box], float]) -> list[Box]:
     prices = [cost(box) for box in boxes]
     while len(boxes) > 1:
         savings = [
-            (prices[i] + prices[j] - cost(union(boxes[i], boxes[j])), i, j)
+            (prices[i] + prices[j] - cost(union_box(boxes[i], boxes[j])), i, j)
             for i in range(len(boxes))
             for j in range(i + 1, len(boxes))
         ]
         saved, i, j = max(savings)
         if saved < 0:
             break
-        joined = union(boxes[i], boxes[j])
+        joined = union_box(boxes[i], boxes[j])
         boxes = [box for k, box in enumerate(boxes) if k not in (i, j)] + [joined]
         prices = [cost(box) for box in boxes]
-    everything = functools.reduce(union, boxes)
+    everything = union_box(*boxes)
     return [everything] if cost(everything) <= sum(prices) else boxes
-
-
-def union(a: Box, b: Box) -> Box:
-    """The smallest box that holds both."""
-    z, y, x = ((min(p[0], q[0]), max(p[1], q[1])) for p, q in zip(a, b, strict=True))
-    return z, y, x
 
 
 def boxes_beyond(

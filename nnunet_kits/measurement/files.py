@@ -13,9 +13,9 @@ from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.cases.finding import find_label_maps, scans_of
-from nnunet_kits.errors import KitsError, MeasurementError
-from nnunet_kits.images import check_same_grid, read_ct, read_label_planes
-from nnunet_kits.labels import Label
+from nnunet_kits.errors import KitsError
+from nnunet_kits.geometry import crop, whole_box
+from nnunet_kits.images import check_same_grid, read_ct, read_labels
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
 
 TABLE, FULL, JOURNAL = "measures.csv", "measures.json", ".measures.partial.jsonl"
@@ -83,26 +83,22 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
     """Measure one label map.
 
     Raises:
-        ImageError: an unreadable file, or a CT on another grid.
-        MeasurementError: a value that is no KiTS label.
+        ImageError: an unreadable file, a value that is no KiTS label, or a CT on another grid.
     """
-    planes = read_label_planes(task.labels)
-    highest = int(planes.array.max(initial=0))
-    if highest > max(Label):
-        known = ", ".join(f"{int(label)} {label.name.lower()}" for label in Label)
-        raise MeasurementError(f"{task.labels}: holds label {highest}, but the labels of KiTS are {known}.")
+    labels = read_labels(task.labels)
+    grid, start = labels.grid, labels.start[2]
+    columns, rows, _ = whole_box(grid.shape)
+    planes = columns, rows, (start, start + labels.array.shape[2])  # those that hold foreground
     image = None
     if task.image is not None:
         volume = read_ct(task.image)
-        check_same_grid(task.case, volume, planes.grid)
-        image = volume.array[:, :, planes.start : planes.start + planes.array.shape[2]].copy()
+        check_same_grid(task.case, volume.grid, grid)
+        image = crop(volume.array, planes).copy()
         del volume
-    affine = planes.grid.affine.copy()
-    affine[:3, 3] += affine[:3, 2] * planes.start
-    measures = measure_labels(
-        planes.array, affine, image, min_volume_ml, middle_of(planes.grid.shape, planes.grid.affine)
-    )
-    return measures.moved(planes.start)
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * start
+    measures = measure_labels(labels.within(planes), affine, image, min_volume_ml, middle_of(grid.shape, grid.affine))
+    return measures.moved(start)
 
 
 def find_tasks(labels: Path, images: Path | None) -> dict[str, Task]:

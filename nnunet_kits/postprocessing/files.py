@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.batch import file_key, run_cases
 from nnunet_kits.cases.finding import ending_of, find_label_maps
 from nnunet_kits.errors import KitsError, PostprocessingError
-from nnunet_kits.images import Planes, read_label_planes, write_volume
-from nnunet_kits.labels import Label
+from nnunet_kits.images import read_labels, write_volume
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
 
 RECORD = "postprocess.json"
@@ -95,36 +94,18 @@ def postprocess_file(task: Task) -> list[dict[str, Any]]:
         What each step changed.
 
     Raises:
-        ImageError: an unreadable file.
-        PostprocessingError: a value that is no KiTS label.
+        ImageError: an unreadable file, or a value that is no KiTS label.
     """
-    planes = read_kits_labels(task.source)
-    grid = planes.grid
-    voxel_mm3 = float(abs(np.linalg.det(grid.affine[:3, :3])))
-    changed, done = apply_chain(planes.array, voxel_mm3, task.chain)
-    if np.array_equal(changed, planes.array):
+    labels = read_labels(task.source)
+    grid = labels.grid
+    changed, done = apply_chain(labels.array, grid.voxel_mm3, task.chain)
+    if np.array_equal(changed, labels.array):
         with atomic_path(task.target) as temporary:
             shutil.copyfile(task.source, temporary)
         return done
-    whole = np.zeros(grid.shape, grid.dtype, order="F")
-    whole[:, :, planes.start : planes.start + changed.shape[2]] = changed
+    whole = replace(labels, array=changed).whole().astype(grid.dtype, copy=False)
     write_volume(task.target, whole, grid.affine)
     return done
-
-
-def read_kits_labels(file: Path) -> Planes:
-    """The foreground planes of a label map with labels 0 to 3.
-
-    Raises:
-        ImageError: an unreadable file.
-        PostprocessingError: another value.
-    """
-    planes = read_label_planes(file)
-    highest = int(planes.array.max(initial=0))
-    if highest > max(Label):
-        known = ", ".join(f"{int(label)} {label.name.lower()}" for label in Label)
-        raise PostprocessingError(f"{file}: holds label {highest}, but the labels of KiTS are {known}. Map them first.")
-    return planes
 
 
 def _source(file: Path) -> list[int]:

@@ -17,10 +17,10 @@ from nnunet_kits.cases.finding import find_label_maps
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
-from nnunet_kits.images import Planes, check_same_grid
+from nnunet_kits.geometry import union_box
+from nnunet_kits.images import check_same_grid, read_labels
 from nnunet_kits.model_folder import fold_folders
 from nnunet_kits.postprocessing.determine import choose_chain, score_chains
-from nnunet_kits.postprocessing.files import read_kits_labels
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
 from nnunet_kits.releases import Release, release_of
 
@@ -189,29 +189,16 @@ def score_task(task: Task, release: Release, chains: Sequence[Chain]) -> dict[st
     """Scores of one prediction as it is and after every chain.
 
     Raises:
-        KitsError: naming the case.
+        ImageError: naming the case or the file.
     """
-    prediction, reference = read_kits_labels(task.prediction), read_kits_labels(task.reference)
+    prediction, reference = (read_labels(file, release.labels) for file in (task.prediction, task.reference))
     check_same_grid(task.case, reference.grid, prediction.grid)
-    start = min(prediction.start, reference.start)
-    stop = max(planes.start + planes.array.shape[2] for planes in (prediction, reference))
-    ours, theirs = (_placed(planes, start, stop) for planes in (prediction, reference))
-    highest = int(max(ours.max(initial=0), theirs.max(initial=0)))
-    if highest > max(release.labels):
-        raise PostprocessingError(f"{task.case}: holds label {highest}, which {release.edition} does not have.")
+    box = union_box(prediction.box, reference.box)
+    ours, theirs = prediction.within(box).T, reference.within(box).T  # the axes as the voxels lie in memory
     spacing = reference.grid.spacing_mm[::-1]
 
     def score(changed: NDArray[np.uint8]) -> dict[str, float]:
         found = score_case(changed, theirs, spacing, release.tolerances_mm, release.labels)
         return {f"{kind}_{name}": found[kind][name] for kind in ("dice", "surface_dice") for name in found[kind]}
 
-    voxel_mm3 = float(abs(np.linalg.det(reference.grid.affine[:3, :3])))
-    return score_chains(ours, voxel_mm3, chains, score)
-
-
-def _placed(planes: Planes, start: int, stop: int) -> NDArray[np.uint8]:
-    """Kept planes within a common range, (third, second, first axis) of the file."""
-    turned = planes.array.T
-    placed = np.zeros((stop - start, *turned.shape[1:]), np.uint8)
-    placed[planes.start - start : planes.start - start + len(turned)] = turned
-    return placed
+    return score_chains(ours, reference.grid.voxel_mm3, chains, score)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nnunet_kits.errors import PreprocessingError
 from nnunet_kits.geometry import Box, nonzero_box
+from nnunet_kits.images import Scan, read_scan, read_volume
 from nnunet_kits.preprocessing.foreground import outside, sample_locations
-from nnunet_kits.preprocessing.reading import Properties, read_files
 from nnunet_kits.resampling.grid import ModelGrid, model_grid
 from nnunet_kits.resampling.labels import resample_labels
 from nnunet_kits.resampling.scheme import Kind
@@ -46,24 +46,23 @@ class FastPreprocessor(DefaultPreprocessor):
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
         dataset_json: dict[str, Any] | str,
-    ) -> tuple[NDArray[np.float32], NDArray[Any], Properties]:
+    ) -> tuple[NDArray[np.float32], NDArray[Any], dict[str, Any]]:
         """Read and preprocess one case; arguments and result as nnU-Net's method of this name."""
-        reader = plans_manager.image_reader_writer_class()
-        data, properties = read_files(image_files, reader)
-        seg = None if seg_file is None else read_files([seg_file], reader)[0]
-        arrays = [data, seg]
-        del data, seg  # so that they can be freed before the resampling
+        scan = read_files(image_files, plans_manager)
+        arrays = [scan.array, None if seg_file is None else read_files([seg_file], plans_manager).array]
+        properties = scan.properties
+        del scan  # so that the arrays can be freed before the resampling
         return self._run(arrays, properties, plans_manager, configuration_manager, dataset_json)
 
     def run_case_npy(
         self,
         data: NDArray[Any],
         seg: NDArray[Any] | None,
-        properties: Properties,
+        properties: dict[str, Any],
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
         dataset_json: dict[str, Any] | str,
-    ) -> tuple[NDArray[np.float32], NDArray[Any], Properties]:
+    ) -> tuple[NDArray[np.float32], NDArray[Any], dict[str, Any]]:
         """Preprocess one case; arguments and result as nnU-Net's method of this name.
 
         Neither ``data`` (c, z, y, x) nor ``seg`` (1, z, y, x) is changed; both may have any real dtype.
@@ -77,11 +76,11 @@ class FastPreprocessor(DefaultPreprocessor):
     def _run(
         self,
         arrays: list[Any],
-        properties: Properties,
+        properties: dict[str, Any],
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
         dataset_json: dict[str, Any] | str,
-    ) -> tuple[NDArray[np.float32], NDArray[Any], Properties]:
+    ) -> tuple[NDArray[np.float32], NDArray[Any], dict[str, Any]]:
         """Preprocess image and label map, which are taken out of the list ``arrays``."""
         seg, data = arrays.pop(), arrays.pop()
         if seg is not None and data.shape[1:] != seg.shape[1:]:
@@ -151,11 +150,21 @@ class FastPreprocessor(DefaultPreprocessor):
         return image if set(schemes) <= set(VOXELWISE) else self._normalize(image, labels, configuration, intensities)
 
 
+def read_files(files: Sequence[str], plans: PlansManager) -> Scan:
+    """Read the channels of a case, or its label map, as the plans' reader does; NIfTI in its stored dtype.
+
+    Raises:
+        ImageError: a file that is missing, truncated or damaged, or that the reader cannot read.
+    """
+    reader = str(plans.plans["image_reader_writer"])
+    return read_scan([Path(file) for file in files], reader, lambda: plans.image_reader_writer_class(), read_volume)
+
+
 def save_case(
     path: Path,
     image: NDArray[np.float32],
     labels: NDArray[np.integer[Any]],
-    properties: Properties,
+    properties: dict[str, Any],
     patch_size: Sequence[int],
     codec: str = "lz4hc",
 ) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 from nnunet_kits.cases.finding import find_label_maps, scans_of
 from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
-from nnunet_kits.evaluation.reading import read_labels
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_spacing, to_canonical
-from nnunet_kits.images import Volume, check_same_grid, read_ct
+from nnunet_kits.images import LabelMap, Volume, check_same_grid, read_ct, read_labels
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import Measures, measure_labels
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
@@ -139,8 +138,8 @@ def load_case(case: ReportCase) -> Case:
     image, prediction, reference = _read_all(case)
     return Case(
         to_canonical(image.array, image.affine),
-        to_canonical(prediction.array, image.affine),
-        to_canonical(reference.array, image.affine) if reference else None,
+        to_canonical(prediction.whole(), image.affine),
+        to_canonical(reference.whole(), image.affine) if reference else None,
         canonical_spacing(image.affine),
     )
 
@@ -154,20 +153,12 @@ def _naming(case: ReportCase) -> Iterator[None]:
         raise type(error)(f"{case.name}: {error}") from error
 
 
-def _read_all(case: ReportCase) -> tuple[Volume, Volume, Volume | None]:
+def _read_all(case: ReportCase) -> tuple[Volume, LabelMap, LabelMap | None]:
     """CT, prediction and reference."""
-    image, prediction = read_ct(case.image), _read(case.prediction)
-    check_same_grid(case.name, image, prediction)
-    return image, prediction, _read(case.reference) if case.reference else None
+    image, prediction = read_ct(case.image), read_labels(case.prediction)
+    check_same_grid(case.name, image.grid, prediction.grid)
+    return image, prediction, read_labels(case.reference) if case.reference else None
 
 
-def _measured(labels: Volume, image: Volume) -> Measures:
-    return measure_labels(labels.array.astype(np.uint8, copy=False), labels.affine, image.array)
-
-
-def _read(path: Path) -> Volume:
-    """A whole label map, every value checked."""
-    found = read_labels(path)
-    z, y, x = found.grid.shape
-    whole = found.within(((0, x), (0, y), (0, z))).T
-    return Volume(whole, found.grid.affine, found.grid.spacing_mm)
+def _measured(labels: LabelMap, image: Volume) -> Measures:
+    return measure_labels(labels.whole(), labels.grid.affine, image.array)

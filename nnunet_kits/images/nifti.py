@@ -1,0 +1,293 @@
+"""Reading and writing NIfTI volumes: whole, checked, atomic.
+
+A file is read in full and its gzip checksum is verified, so that a truncated or damaged download is never taken for
+data. It is decompressed in pieces straight into the array, so that a volume is in memory once. A file is written under
+a temporary name in the same folder and renamed when complete, so that a kill leaves either the old file or the new one.
+"""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import DTypeLike, NDArray
+
+from nnunet_kits.atomic import atomic_path
+from nnunet_kits.errors import ImageError
+from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid
+
+PIECE_BYTES = 4 << 20
+"""How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
+
+DAMAGED_GZIP: tuple[type[Exception], ...] = (igzip.BadGzipFile, zlib.error, isal_zlib.error)  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One volume in memory.
+
+    Attributes:
+        array: voxels in the file's own axis order; for KiTS that is (slices, rows, columns) = (z, y, x).
+        grid: where they lie, and how they were stored.
+    """
+
+    array: NDArray[np.generic]
+    grid: Grid
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) voxel index to RAS millimetres."""
+        return self.grid.affine
+
+
+@dataclass(frozen=True)
+class NiftiStream:
+    """A file that is open at its first voxel.
+
+    Attributes:
+        path: of the file.
+        grid: from its header.
+        scaling: slope and intercept that make its values of the stored ones; None where they are the same.
+        stream: the rest of it, decompressed.
+    """
+
+    path: Path
+    grid: Grid
+    scaling: tuple[float, float] | None
+    stream: BufferedIOBase
+
+    def values_of(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Scale stored numbers, where the header asks for it."""
+        return stored if self.scaling is None else np.asarray(apply_read_scaling(stored, *self.scaling))
+
+    def room(self, dtype: DTypeLike) -> NDArray[Any]:
+        """An array for all voxels, flat, in the file's order.
+
+        Raises:
+            ImageError: more than there is memory for.
+        """
+        count, kind = int(np.prod(self.grid.shape, dtype=object)), np.dtype(dtype)
+        try:
+            return np.empty(count, kind)
+        except (MemoryError, ValueError) as error:
+            raise ImageError(
+                f"{self.path}: {self.grid.shape} voxels need {count * kind.itemsize / 1e9:.1f} GB of memory, more than "
+                "there is."
+            ) from error
+
+    def runs(
+        self, piece_bytes: int, unit: int = 1, skip_zeros: bool = False
+    ) -> Iterator[tuple[int, NDArray[np.generic]]]:
+        """Read to the end, so that the checksum is verified too.
+
+        Args:
+            piece_bytes: how much to decompress at a time.
+            unit: voxels of which a run holds a whole number, for example those of a plane.
+            skip_zeros: leave out runs in which every value is 0.
+
+        Yields:
+            Index of the first voxel in the file's order, and the values of the run.
+
+        Raises:
+            ImageError: fewer voxels than the header says.
+        """
+        dtype, count = self.grid.dtype, int(np.prod(self.grid.shape, dtype=object))
+        step = max(1, piece_bytes // (unit * dtype.itemsize)) * unit
+        zeros = bytes(step * dtype.itemsize) if skip_zeros and (self.scaling is None or self.scaling[1] == 0) else None
+        for start in range(0, count, step):
+            wanted = min(step, count - start) * dtype.itemsize
+            raw = self.stream.read(wanted)
+            if len(raw) < wanted:
+                raise ImageError(
+                    f"{self.path}: {start * dtype.itemsize + len(raw)} bytes of voxels, but {self.grid.shape} of "
+                    f"{dtype} need {count * dtype.itemsize}. The file is incomplete: download it again."
+                )
+            if zeros is None or raw != zeros[:wanted]:
+                yield start, self.values_of(np.frombuffer(raw, dtype))
+        while self.stream.read(piece_bytes):
+            pass
+
+
+@contextmanager
+def open_nifti(path: Path) -> Iterator[NiftiStream]:
+    """Open a ``.nii`` or ``.nii.gz`` file and read its header.
+
+    Raises:
+        ImageError: every way of being unreadable, whenever it shows; not a NIfTI image; not three-dimensional.
+    """
+    try:
+        with open(path, "rb") as handle:
+            if path.name.endswith(".gz"):
+                with igzip.IGzipFile(fileobj=handle, mode="rb") as stream:
+                    yield _after_header(path, stream)
+            else:
+                yield _after_header(path, handle)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file.") from error
+    except EOFError as error:
+        raise ImageError(f"{path}: the gzip file is truncated. Download it again.") from error
+    except DAMAGED_GZIP as error:
+        raise ImageError(f"{path}: the gzip file is damaged ({error}). Download it again.") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def read_grid(path: Path) -> Grid:
+    """Read shape, affine, spacing and dtype from the header; the voxels are neither read nor checked.
+
+    Raises:
+        ImageError: missing, empty or damaged file, not a NIfTI image, or not three-dimensional.
+    """
+    with open_nifti(path) as file:
+        return file.grid
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a ``.nii`` or ``.nii.gz`` file completely, verifying the gzip checksum.
+
+    Returns:
+        The volume; scaled only where the header asks for it (scl_slope, scl_inter), else in the stored dtype.
+
+    Raises:
+        ImageError: missing, empty, truncated or damaged file, not a NIfTI image, or not three-dimensional.
+    """
+    with open_nifti(path) as file:
+        voxels = file.room(file.values_of(np.empty(0, file.grid.dtype)).dtype)
+        for start, values in file.runs(PIECE_BYTES):
+            voxels[start : start + values.size] = values
+    return Volume(voxels.reshape(file.grid.shape, order="F"), file.grid)
+
+
+def read_integers(path: Path, dtype: DTypeLike) -> Volume | None:
+    """Read a file completely and convert it to an integer dtype where, and only where, that loses nothing.
+
+    The file's own values are never in memory as a whole, so a float64 image needs a quarter of its size as int16.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+        dtype: an integer dtype.
+
+    Returns:
+        The volume in ``dtype``, or None where some value is not an integer within its range.
+
+    Raises:
+        ImageError: as :func:`read_volume`, or the file holds NaN or infinite values.
+    """
+    return _converted(path, np.dtype(dtype), None)
+
+
+def read_ct(path: Path) -> Volume:
+    """Read an image completely, as int16 where that loses nothing, else as float32.
+
+    The file's own values are never in memory as a whole: KiTS's float64 images of integer HU need a quarter.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+
+    Raises:
+        ImageError: as :func:`read_volume`, or the file holds NaN or infinite values.
+    """
+    volume = _converted(path, np.dtype(np.int16), np.dtype(np.float32))
+    assert volume is not None  # there is a second dtype
+    return volume
+
+
+def _converted(path: Path, dtype: np.dtype[Any], otherwise: np.dtype[Any] | None) -> Volume | None:
+    """Read a file as one dtype where that loses nothing, else as another; None where there is no other."""
+    exact, not_finite = True, 0
+    with open_nifti(path) as file, np.errstate(invalid="ignore", over="ignore"):
+        voxels = file.room(dtype)
+        for start, values in file.runs(PIECE_BYTES):
+            inside = slice(start, start + values.size)
+            if exact:
+                voxels[inside] = values.astype(dtype)  # wraps where a value does not fit, and then is not equal
+                if np.array_equal(voxels[inside], values):
+                    continue
+                exact = False
+                voxels = voxels if otherwise is None else voxels.astype(otherwise)
+            if otherwise is not None:
+                voxels[inside] = values
+            checked = values if otherwise is None else voxels[inside]
+            not_finite += values.size - int(np.count_nonzero(np.isfinite(checked)))
+    if not_finite:
+        raise ImageError(f"{path}: {not_finite} voxels are NaN or infinite. Download or export the file again.")
+    if not exact and otherwise is None:
+        return None
+    return Volume(voxels.reshape(file.grid.shape, order="F"), file.grid)
+
+
+def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64], compression: int = 2) -> None:
+    """Write a volume as NIfTI-1 under a temporary name, then rename it to ``path``.
+
+    Both the sform and the qform are set (code 1, scanner coordinates), so that every reader finds the same grid.
+    An affine with shears has no qform: then only the sform is set.
+
+    Args:
+        path: target; ``.nii.gz`` is compressed, ``.nii`` is not.
+        array: three-dimensional, in the axis order that ``affine`` describes; its dtype is stored as it is.
+        affine: (4, 4) voxel index to RAS millimetres.
+        compression: level 0 to 3 of Intel's igzip; 2 is about three times faster than zlib's level 1.
+
+    Raises:
+        ImageError: the affine is singular.
+    """
+    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ImageError(f"{path}: the affine {np.asarray(affine).tolist()} is singular, so no grid can be written.")
+    header = nib.Nifti1Header()
+    header.set_data_dtype(array.dtype)
+    image = nib.Nifti1Image(array, affine, header)
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    first, second, third = array.shape
+    if Grid((first, second, third), affine, array.dtype).distance_mm(image.get_qform()) > AFFINE_TOLERANCE_MM:
+        image.set_qform(affine, code=0)
+    with atomic_path(path) as temporary:
+        if path.name.endswith(".gz"):
+            with open(temporary, "wb") as handle, igzip.IGzipFile("", "wb", compression, handle, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            with open(temporary, "wb") as handle:
+                image.to_stream(handle)
+
+
+def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
+    """Read the header and leave the stream at the first voxel.
+
+    The affine is the sform where its code is set, else the qform where its code is set, else nibabel's guess of
+    spacing and centre.
+    """
+    raw = stream.read(348)
+    if not raw:
+        raise ImageError(f"{path}: the file is empty. Download or export it again.")
+    try:
+        header = nib.Nifti1Header.from_fileobj(BytesIO(raw))
+        shape = tuple(int(n) for n in header.get_data_shape())
+        slope, intercept = header.get_slope_inter()
+        dtype = header.get_data_dtype()
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        offset = int(header.get_data_offset())
+        if header["magic"].item() != b"n+1" or offset < len(raw):
+            raise ValueError(f"magic {header['magic'].item()!r}, voxels at byte {offset}")
+    except Exception as error:  # nibabel raises several unrelated types on a bad header
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"{path}: not a NIfTI image ({reason}). Download or export the file again.") from error
+    if len(shape) != 3 or min(shape) < 1:
+        raise ImageError(
+            f"{path}: the image has {len(shape)} dimensions {shape}, but a CT volume or label map has 3. "
+            "Split or squeeze it first."
+        )
+    if dtype.kind not in "iuf":
+        raise ImageError(
+            f"{path}: its voxels are stored as {dtype}, but a CT volume or label map holds one real number each. "
+            "Convert it first."
+        )
+    stream.read(offset - len(raw))
+    scaling = None if (slope, intercept) in {(None, None), (1.0, 0.0)} else (float(slope), float(intercept))
+    return NiftiStream(path, Grid((shape[0], shape[1], shape[2]), affine, dtype), scaling, stream)

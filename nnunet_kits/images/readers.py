@@ -1,0 +1,140 @@
+"""What nnU-Net's readers give of a scan, by the reader's name and without their detours.
+
+nnU-Net's plans name a reader. For a NIfTI file and its three common readers the same arrays and properties are made
+here with one decompression, its checksum verified, and without float64. Any other reader, file or number of channels is
+left to nnU-Net's own class, which the caller hands over.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from nnunet_kits.atomic import atomic_path
+from nnunet_kits.errors import ImageError
+from nnunet_kits.images.nifti import Volume, read_ct, write_volume
+
+NIFTI = (".nii", ".nii.gz")
+STORED = np.array([[0, 1], [1, 1], [2, 1]])
+"""nibabel's orientation of axes that stay as they are."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan as a reader of nnU-Net gives it.
+
+    Attributes:
+        array: (c, z, y, x) in the reader's axis order; its values, if not in its dtype; maybe a strided view.
+        properties: what the reader tells of the file, for its writer and nnU-Net's ensembling.
+        write: writes a label map (z, y, x) of the array's shape to a path, on the file's own grid.
+    """
+
+    array: NDArray[Any]
+    properties: dict[str, Any]
+    write: Callable[[NDArray[np.uint8], Path], None]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Length of a voxel edge along z, y and x."""
+        z, y, x = (float(edge) for edge in self.properties["spacing"])
+        return z, y, x
+
+
+def read_scan(
+    files: Sequence[Path], reader: str, stock: Callable[[], Any], read: Callable[[Path], Volume] = read_ct
+) -> Scan:
+    """Read the channels of a case, or its label map, as a reader of nnU-Net would.
+
+    Args:
+        files: one file a channel.
+        reader: name of the reader's class.
+        stock: makes an instance of that class; asked only where there is no equal here.
+        read: reads a NIfTI file; decides the array's dtype.
+
+    Raises:
+        ImageError: a missing, truncated or damaged file, or one that the reader cannot read.
+    """
+    if len(files) == 1 and reader in READERS and files[0].name.endswith(NIFTI):
+        volume = read(files[0])
+        return READERS[reader](volume, nib.load(files[0]))
+    return _by_nnunet(files, reader, stock())
+
+
+def _as_stored(volume: Volume, image: Any) -> Scan:
+    """As NibabelIO: the file's axes, reversed."""
+    zooms = [float(edge) for edge in image.header.get_zooms()[::-1]]
+    properties = {"nibabel_stuff": {"original_affine": image.affine}, "spacing": zooms}
+    return _turned(volume, STORED, properties)
+
+
+def _reoriented(volume: Volume, image: Any) -> Scan:
+    """As NibabelIOWithReorient: turned to right, anterior, superior, then reversed."""
+    orientation = nib.orientations.io_orientation(image.affine)
+    hollow = np.broadcast_to(np.int8(0), volume.array.shape)  # has the shape, but no memory
+    turned = type(image)(hollow, image.affine, image.header).as_reoriented(orientation)
+    stuff = {"original_affine": image.affine, "reoriented_affine": turned.affine}
+    zooms = [float(edge) for edge in turned.header.get_zooms()[::-1]]
+    return _turned(volume, orientation, {"nibabel_stuff": stuff, "spacing": zooms})
+
+
+def _by_simpleitk(volume: Volume, image: Any) -> Scan:
+    """As SimpleITKIO: the file's axes, reversed, with the geometry as SimpleITK states it."""
+    import SimpleITK
+
+    reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
+    reader.SetFileName(image.get_filename())
+    try:
+        reader.ReadImageInformation()
+        stuff = {"spacing": reader.GetSpacing(), "origin": reader.GetOrigin(), "direction": reader.GetDirection()}
+    except RuntimeError:  # axes that are not at right angles
+        stuff = _in_lps(volume.affine)
+    spacing = list(np.abs(list(stuff["spacing"])[::-1]))
+    return _turned(volume, STORED, {"sitk_stuff": stuff, "spacing": spacing})
+
+
+READERS = {"NibabelIO": _as_stored, "NibabelIOWithReorient": _reoriented, "SimpleITKIO": _by_simpleitk}
+"""nnU-Net's readers that have an equal here."""
+
+
+def _turned(volume: Volume, orientation: NDArray[Any], properties: dict[str, Any]) -> Scan:
+    """A volume with its axes turned by nibabel's orientation and then reversed, and the way back for label maps."""
+    array = nib.orientations.apply_orientation(volume.array, orientation).transpose(2, 1, 0)
+    affine = volume.affine
+
+    def write(labels: NDArray[np.uint8], path: Path) -> None:
+        back = nib.orientations.ornt_transform(STORED, orientation)
+        write_volume(path, nib.orientations.apply_orientation(labels.transpose(2, 1, 0), back), affine)
+
+    return Scan(array[None], properties, write)
+
+
+def _in_lps(affine: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
+    """Spacing, origin and direction of an affine in SimpleITK's terms."""
+    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3]
+    edges = np.linalg.norm(lps[:, :3], axis=0)
+    return {
+        "spacing": tuple(edges.tolist()),
+        "origin": tuple(lps[:, 3].tolist()),
+        "direction": tuple((lps[:, :3] / edges).ravel().tolist()),
+    }
+
+
+def _by_nnunet(files: Sequence[Path], name: str, reader: Any) -> Scan:
+    """Any files, by nnU-Net's own reader."""
+    try:
+        data, properties = reader.read_images([str(file) for file in files])
+    except Exception as error:  # each reader raises its library's own types
+        raise ImageError(f"{files[0]}: {name} cannot read it ({error}). Convert or export it again.") from error
+
+    def write(labels: NDArray[np.uint8], path: Path) -> None:
+        ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+        with atomic_path(path) as temporary:
+            named = temporary.with_name(temporary.name + ending)
+            reader.write_seg(labels, str(named), properties)
+            named.replace(temporary)
+
+    return Scan(data, properties, write)
