@@ -1,13 +1,13 @@
-"""What stands on the page and in which order, as data: the layout names what fills each section.
+"""What stands on the page and in which order, as data: the layout says what fills each section, and its kind.
 
-A section is made of blocks; the template has a macro for each kind of block. Text is plain here: it is escaped where it
-meets markup, in the template.
+The template has a macro for each kind. Text is plain here: it is escaped where it meets markup, in the template.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -15,12 +15,9 @@ from nnunet_kits.measurement.measure import Measure, Measures
 from nnunet_kits.reporting import figures
 from nnunet_kits.reporting.overlays import WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, legend_colours
 from nnunet_kits.reporting.palette import LABEL_COLOURS, LABEL_NAMES, css
-from nnunet_kits.reporting.pictures import CasePictures, Picture, data_uri
+from nnunet_kits.reporting.pictures import CasePictures, data_uri
 from nnunet_kits.reporting.study import Finding
 from nnunet_kits.reporting.training_log import TrainedModel
-
-LOW = 0.5
-"""Scores below this are set bold and in another colour."""
 
 FEWEST_FOR_CHARTS = 2
 LESIONS = 12
@@ -52,59 +49,11 @@ class Study:
         return [found.scores for found in self.findings.values() if found.scores is not None]
 
 
-# Kinds of blocks
+class Row(NamedTuple):
+    """A row of a table; one without cells is a heading or a remark over all columns, told by its kind."""
 
-
-@dataclass(frozen=True)
-class Text:
-    """A paragraph."""
-
-    kind: ClassVar = "text"
-    text: str
-
-
-@dataclass(frozen=True)
-class Heading:
-    """A heading within a section."""
-
-    kind: ClassVar = "heading"
-    text: str
-
-
-@dataclass(frozen=True)
-class Charts:
-    """Charts side by side: (caption, picture)."""
-
-    kind: ClassVar = "charts"
-    charts: Sequence[tuple[str, Picture]]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: what stands in it.
-        link: case whose section it leads to; empty for none.
-        part: how far its bar reaches, 0 to 1; None for no bar.
-    """
-
-    text: str
-    link: str = ""
-    part: float | None = None
-
-    @property
-    def low(self) -> bool:
-        """Whether it is a score that is set off."""
-        return self.part is not None and self.part < LOW
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a table: its name and its cells; a row without cells is a heading or a remark over all columns."""
-
-    name: Cell
-    cells: Sequence[Cell] = ()
+    name: str
+    cells: Sequence[str | float] = ()
     kind: str = ""
 
 
@@ -114,65 +63,46 @@ class Table:
 
     Attributes:
         name: read to those who cannot see it.
-        groups: (title, columns) over the columns after the first; empty for none.
         columns: titles, that of the rows' names first.
-        rows: from top to bottom.
-        words: columns that hold words, not numbers.
+        rows: from top to bottom; a cell that is a number is a score from 0 to 1.
+        groups: (title, columns) over the columns after the first; empty for none.
+        linked: names of rows that have a section of their own.
     """
 
-    kind: ClassVar = "table"
     name: str
-    groups: Sequence[tuple[str, int]]
     columns: Sequence[str]
     rows: Sequence[Row]
-    words: frozenset[str] = frozenset()
+    groups: Sequence[tuple[str, int]] = ()
+    linked: Sequence[str] = ()
 
     @property
-    def starts(self) -> set[int]:
+    def starts(self) -> list[int]:
         """Columns at which a group begins."""
-        starts, column = set(), 1
-        for _, span in self.groups:
-            starts.add(column)
-            column += span
-        return starts
+        return [1 + sum(span for _, span in self.groups[:index]) for index in range(len(self.groups))]
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Name and value, a row each."""
+class Chart(NamedTuple):
+    """A chart: what stands over it, what is read to those who cannot see it, and where it is."""
 
-    kind: ClassVar = "facts"
-    facts: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Legend:
-    """What colours and letters mean: (letter, name, colour of the filling on tissue, colour of the outline)."""
-
-    kind: ClassVar = "legend"
-    labels: Sequence[tuple[str, str, str, str]]
-    outlines: bool
+    caption: str
+    alt: str
+    uri: str
 
 
-@dataclass(frozen=True)
-class Article:
+class Article(NamedTuple):
     """One case with its pictures."""
 
-    kind: ClassVar = "article"
     case: str
-    lines: Sequence[str]
+    scores: str
     voxels: str
     pictures: CasePictures
     measures: Table
 
 
-Block = Text | Heading | Charts | Table | Facts | Legend | Article
-
-
-def sections(study: Study) -> Iterator[tuple[str, list[Block]]]:
-    """Title and blocks of every section that has something to say."""
-    for title, parts in LAYOUT:
-        blocks = [block for part in parts for block in part(study)]
+def sections(study: Study) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """Title of every section that has something to say, and (kind, content) of what is in it."""
+    for title, parts in groupby(LAYOUT, key=lambda part: part[0]):
+        blocks = [(kind, content) for _, kind, fill in parts if (content := fill(study))]
         if blocks:
             yield title, blocks
 
@@ -182,122 +112,120 @@ def anchor(case: str) -> str:
     return "case-" + re.sub(r"\W", "-", case)
 
 
-# What fills the blocks
-
-
-def score_charts(study: Study) -> Iterator[Block]:
+def score_charts(study: Study) -> list[Chart]:
     """Box plots of Dice and of surface Dice."""
     scored = study.scored
     if len(scored) < FEWEST_FOR_CHARTS:
-        return
-    yield Charts(
-        [
-            _chart(title, f"{title}: box plots of {', '.join(numbers)}", figures.score_boxes(numbers))
-            for kind, title in SCORES.items()
-            if (numbers := {name: [scores[kind][name] for scores in scored] for name in scored[0][kind]})
-        ]
-    )
+        return []
+    return [
+        _chart(title, f"{title}: box plots of {', '.join(numbers)}", figures.score_boxes(numbers))
+        for kind, title in SCORES.items()
+        if (numbers := {name: [scores[kind][name] for scores in scored] for name in scored[0][kind]})
+    ]
+
+
+def score_charts_explained(study: Study) -> str:
+    """What the marks in the box plots are."""
+    cases = len(study.scored)
+    points = "A point is a case, the diamond their mean." if cases >= FEWEST_FOR_CHARTS else ""
     boxes = " The box holds the middle half of the cases, the thick line is their median."
-    yield Text("A point is a case, the diamond their mean." + boxes * (len(scored) >= figures.FEWEST_FOR_A_BOX))
+    return points + boxes if cases >= figures.FEWEST_FOR_A_BOX else points
 
 
-def score_table(study: Study) -> Iterator[Block]:
+def score_table(study: Study) -> Table | None:
     """Cases by scores, the mean on top."""
     scored = study.scored
     if not scored:
-        return
+        return None
     columns = [(kind, name) for kind in SCORES for name in scored[0][kind]]
-    means = [_score(sum(scores[kind][name] for scores in scored) / len(scored)) for kind, name in columns]
-    rows = [Row(Cell(f"mean of {len(scored)}"), means, "mean")]
+    means = [sum(scores[kind][name] for scores in scored) / len(scored) for kind, name in columns]
+    rows = [Row(f"mean of {len(scored)}", means, "mean")]
     for case, found in study.findings.items():
         scores = found.scores
-        cells = [_score(scores[kind][name]) if scores else Cell(NOTHING) for kind, name in columns]
-        rows.append(Row(_name(case, study), cells))
+        rows.append(Row(case, [scores[kind][name] if scores else NOTHING for kind, name in columns]))
     groups = [(title, len(scored[0][kind])) for kind, title in SCORES.items() if scored[0][kind]]
-    yield Table("Scores", groups, ["Case", *(name for _, name in columns)], rows)
+    return Table("Scores", ["Case", *(name for _, name in columns)], rows, groups, list(study.pictures))
 
 
-def sizes(study: Study) -> Iterator[Block]:
-    """Volume of each kidney and size of the largest tumour of every case, predicted and in the reference."""
-    if not study.findings:
-        return
-    yield Text(
+def sizes_explained(study: Study) -> str:
+    """What is measured."""
+    explanation = (
         "Kidneys with their tumors and cysts, by the patient's side. The size of a tumor is its largest diameter "
         "within an axial plane. A connected component counts as one lesion."
     )
+    return explanation if study.findings else ""
+
+
+def size_table(study: Study) -> Table | None:
+    """Volume of each kidney and size of the largest tumour of every case, predicted and in the reference."""
+    if not study.findings:
+        return None
     both = any(found.true is not None for found in study.findings.values())
     rows = []
     for case, found in study.findings.items():
         maps = [found.predicted, found.true] if both else [found.predicted]
         pairs = zip(*(_sizes(measures) for measures in maps), strict=True)
-        rows.append(Row(_name(case, study), [Cell(text) for pair in pairs for text in pair]))
-    if both:
-        columns = ["Case", *("predicted", "reference") * len(SIZES)]
-        yield Table("Sizes", [(title, 2) for title in SIZES], columns, rows)
-    else:
-        yield Table("Sizes", [], ["Case", *SIZES], rows)
+        rows.append(Row(case, [text for pair in pairs for text in pair]))
+    columns, groups = ("predicted", "reference") * len(SIZES), [(title, 2) for title in SIZES]
+    linked = list(study.pictures)
+    return Table("Sizes", ["Case", *(columns if both else SIZES)], rows, groups if both else (), linked)
 
 
-def cases_explained(study: Study) -> Iterator[Block]:
+def cases_explained(study: Study) -> str:
     """How to read the pictures, and how many cases are shown."""
-    if not study.pictures:
-        return
-    outlines = any(study.findings[case].true is not None for case in study.pictures)
+    shown, total = len(study.pictures), len(study.findings)
     explanation = (
         "Each case: three planes through its largest lesion, then axial slices from head to feet to scroll through. "
         "The patient's right is on the left of axial and coronal planes. Slices are counted from the head, the front "
         f"and the right. Window: level {WINDOW_LEVEL_HU:.0f}, width {WINDOW_WIDTH_HU:.0f} HU. Each label has its "
         "letter; the colors are those of Okabe and Ito (2008), which stay apart in every kind of color blindness."
     )
-    shown, total = len(study.pictures), len(study.findings)
     if shown < total:
-        explanation += f" The {'worst' if outlines else 'first'} {shown} of {total} cases are shown."
-    yield Text(explanation)
+        explanation += f" The {'worst' if _outlined(study) else 'first'} {shown} of {total} cases are shown."
+    return explanation if shown else ""
+
+
+def legend(study: Study) -> dict[str, Any]:
+    """Letter, name, colours of the filling on tissue and of the outline of each label; whether there are outlines."""
     fills = legend_colours()
-    yield Legend(
-        [(name[0], name, css(fills[label]), css(LABEL_COLOURS[label])) for label, name in LABEL_NAMES.items()], outlines
-    )
+    labels = [(name[0], name, css(fills[label]), css(LABEL_COLOURS[label])) for label, name in LABEL_NAMES.items()]
+    return {"labels": labels, "outlines": _outlined(study)} if study.pictures else {}
 
 
-def case_articles(study: Study) -> Iterator[Block]:
-    """Pictures and measures of the cases that are shown."""
-    for case, pictures in study.pictures.items():
-        found = study.findings[case]
-        yield Article(case, case_lines(found), voxels(found), pictures, measure_table(found.predicted, found.true))
+def articles(study: Study) -> list[Article]:
+    """The cases that are shown."""
+    shown = [(case, study.findings[case], pictures) for case, pictures in study.pictures.items()]
+    return [
+        Article(case, in_words(found), voxels(found), pictures, measure_table(found)) for case, found, pictures in shown
+    ]
 
 
-def training(study: Study) -> Iterator[Block]:
-    """Curves of the models' folds."""
-    for model in study.models:
-        if not model.histories:
-            yield Text(f"`{model.name}`: it has no training log.")
-            continue
-        yield Heading(model.name)
-        drawn = {
-            "Loss: training solid, validation dashed": figures.loss_curves(model.histories),
-            "Pseudo Dice on validation patches, mean over classes": figures.dice_curves(model.histories),
-        }
-        yield Charts([_chart(title, title, figure) for title, figure in drawn.items() if figure])
+def training(study: Study) -> list[tuple[str, list[Chart]]]:
+    """Name of each model, and the curves of its folds."""
+    return [(model.name, list(_curves(model))) for model in study.models]
 
 
-def facts(study: Study) -> Iterator[Block]:
+def facts(study: Study) -> list[tuple[str, str]]:
     """What was run."""
-    every = [*study.facts, *(fact for model in study.models for fact in model.facts)]
-    if every:
-        yield Facts(every)
+    return [*study.facts, *(fact for model in study.models for fact in model.facts)]
 
 
-LAYOUT: tuple[tuple[str, tuple[Callable[[Study], Iterator[Block]], ...]], ...] = (
-    ("Scores", (score_charts, score_table)),
-    ("Sizes", (sizes,)),
-    ("Cases", (cases_explained, case_articles)),
-    ("Training", (training,)),
-    ("What was run", (facts,)),
+LAYOUT: tuple[tuple[str, str, Callable[[Study], Any]], ...] = (
+    ("Scores", "charts", score_charts),
+    ("Scores", "text", score_charts_explained),
+    ("Scores", "table", score_table),
+    ("Sizes", "text", sizes_explained),
+    ("Sizes", "table", size_table),
+    ("Cases", "text", cases_explained),
+    ("Cases", "legend", legend),
+    ("Cases", "articles", articles),
+    ("Training", "models", training),
+    ("What was run", "facts", facts),
 )
-"""The page's sections in order: title, and what fills it. A section that nothing fills is left out."""
+"""The page from top to bottom: section, kind of block, what fills it. What nothing fills is left out."""
 
 
-def case_lines(found: Finding) -> list[str]:
+def in_words(found: Finding) -> str:
     """A case's scores and tumours in words; what is missing too."""
     lines = []
     if found.scores is not None:
@@ -312,7 +240,7 @@ def case_lines(found: Finding) -> list[str]:
         lines.append("There is no reference.")
     if not found.predicted.structures:
         lines.append("The prediction is empty.")
-    return lines
+    return " ".join(lines)
 
 
 def voxels(found: Finding) -> str:
@@ -322,23 +250,23 @@ def voxels(found: Finding) -> str:
     return f"CT `{found.image}`: {grid}."
 
 
-def measure_table(predicted: Measures, true: Measures | None) -> Table:
+def measure_table(found: Finding) -> Table:
     """Every kidney and lesion of one case, predicted and in the reference."""
     rows = []
-    for title, measures in (("predicted", predicted), ("reference", true)):
+    for title, measures in (("predicted", found.predicted), ("reference", found.true)):
         if measures is None:
             continue
-        rows.append(Row(Cell(title), kind="group"))
+        rows.append(Row(title, kind="group"))
         kidneys = [m for m in measures.structures if m.structure == "kidney_and_mass"]
         lesions = [m for m in measures.structures if m.structure in ("tumor", "cyst")]
         lesions.sort(key=lambda m: -m.volume_ml)
         for m in (*kidneys, *lesions[:LESIONS]):
-            rows.append(Row(Cell(_structure(m)), [Cell(text(m)) for text in MEASURES.values()]))
+            rows.append(Row(_structure(m), [text(m) for text in MEASURES.values()]))
         if len(lesions) > LESIONS:
-            rows.append(Row(Cell(f"and {len(lesions) - LESIONS} smaller lesions"), kind="remark"))
+            rows.append(Row(f"and {len(lesions) - LESIONS} smaller lesions", kind="remark"))
         if not kidneys and not lesions:
-            rows.append(Row(Cell("nothing is labelled"), kind="remark"))
-    return Table("Measures", [], ["", *MEASURES], rows, frozenset({"Side"}))
+            rows.append(Row("nothing is labelled", kind="remark"))
+    return Table("Measures", ["", *MEASURES], rows)
 
 
 def _volume_ml(m: Measure) -> str:
@@ -377,13 +305,19 @@ def _structure(m: Measure) -> str:
     return "kidney with masses" if m.structure == "kidney_and_mass" else f"{m.structure} {m.component}"
 
 
-def _name(case: str, study: Study) -> Cell:
-    return Cell(case, link=case if case in study.pictures else "")
+def _curves(model: TrainedModel) -> Iterator[Chart]:
+    for title, draw in (
+        ("Loss: training solid, validation dashed", figures.loss_curves),
+        ("Pseudo Dice on validation patches, mean over classes", figures.dice_curves),
+    ):
+        if (figure := draw(model.histories)) is not None:
+            yield _chart(title, title, figure)
 
 
-def _score(value: float) -> Cell:
-    return Cell(f"{value:.3f}", part=value)
+def _chart(caption: str, alt: str, figure: Figure) -> Chart:
+    return Chart(caption, alt, data_uri(figures.to_svg(figure), "svg+xml"))
 
 
-def _chart(caption: str, alt: str, figure: Figure) -> tuple[str, Picture]:
-    return caption, Picture(data_uri(figures.to_svg(figure), "svg+xml"), alt)
+def _outlined(study: Study) -> bool:
+    """Whether some case that is shown has a reference."""
+    return any(study.findings[case].true is not None for case in study.pictures)

@@ -16,29 +16,16 @@ from nnunet_kits.reporting.study import ReportCase, load_case
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture that the page holds.
-
-    Attributes:
-        uri: ``data:`` and all of it, so that no other file is needed.
-        alt: read to those who cannot see it.
-    """
-
-    uri: str
-    alt: str
-
-
-@dataclass(frozen=True)
 class CasePictures:
-    """What is shown of one case.
+    """What is shown of one case, each picture as a :func:`data_uri`.
 
     Attributes:
-        planes: axial, coronal and sagittal through the largest lesion.
-        slices: axial slices from head to feet, each without and with overlay.
+        planes: (plane, picture): axial, coronal and sagittal through the largest lesion.
+        slices: (index, picture without overlay, with overlay) of axial slices from head to feet.
     """
 
-    planes: tuple[Picture, ...]
-    slices: tuple[tuple[Picture, Picture], ...]
+    planes: list[tuple[str, str]]
+    slices: list[tuple[int, str, str]]
 
 
 def draw_case(case: ReportCase) -> CasePictures:
@@ -48,18 +35,9 @@ def draw_case(case: ReportCase) -> CasePictures:
         KitsError: a file cannot be read, or the case's files do not lie on one grid.
     """
     shown = load_case(case)
-    planes = zip(PLANES, render_planes(shown), strict=True)
     return CasePictures(
-        tuple(
-            _embed(image, f"{case.name}: {plane} plane through the largest lesion", "png") for plane, image in planes
-        ),
-        tuple(
-            (
-                _embed(plain, f"{case.name}: axial slice {place + 1}", "jpeg"),
-                _embed(overlaid, f"{case.name}: axial slice {place + 1} with overlay", "jpeg"),
-            )
-            for place, plain, overlaid in render_slices(shown)
-        ),
+        [(plane, _png(image)) for plane, image in zip(PLANES, render_planes(shown), strict=True)],
+        [(index, _jpeg(plain), _jpeg(overlaid)) for index, plain, overlaid in render_slices(shown)],
     )
 
 
@@ -89,9 +67,14 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _embed(image: Image.Image, alt: str, kind: str) -> Picture:
-    """As PNG, or as JPEG where many pictures would make the page heavy."""
+def _png(image: Image.Image) -> str:
     buffer = BytesIO()
-    how = {"optimize": True} if kind == "png" else {"quality": 88, "subsampling": 0}
-    image.save(buffer, kind, **how)
-    return Picture(data_uri(buffer.getvalue(), kind), alt)
+    image.save(buffer, "PNG", optimize=True)
+    return data_uri(buffer.getvalue(), "png")
+
+
+def _jpeg(image: Image.Image) -> str:
+    """Of the slices, whose number would make the page heavy."""
+    buffer = BytesIO()
+    image.save(buffer, "JPEG", quality=88, subsampling=0)
+    return data_uri(buffer.getvalue(), "jpeg")
