@@ -200,12 +200,22 @@ def test_every_label_has_its_letter_in_it_or_right_of_a_small_one():
     labels[10:60, 10:60] = Label.KIDNEY
     labels[80:84, 100:104] = Label.CYST
     labels[80:82, 150:152] = Label.CYST
-    (kidney, (x, y)), (cyst, (right, middle)) = overlays.letters(labels)
+    (cyst, (right, middle)), (kidney, (x, y)) = overlays.letters(labels, None)
     assert (kidney, cyst) == ("K", "C")
     assert labels[int(y), int(x)] == Label.KIDNEY
     assert 104 <= right < 120
     assert 80 <= middle < 84
-    assert overlays.letters(np.zeros((5, 5), np.uint8)) == []
+    assert overlays.letters(np.zeros((5, 5), np.uint8), None) == []
+
+
+def test_a_tumor_that_only_one_map_has_gets_its_letter_and_the_kidneys_is_not_on_it():
+    kidney = np.zeros((100, 200), np.uint8)
+    kidney[10:90, 10:90] = Label.KIDNEY
+    tumor = kidney.copy()
+    tumor[20:80, 20:80] = Label.TUMOR
+    for prediction, reference in ((kidney, tumor), (tumor, kidney)):
+        found = overlays.letters(prediction, reference)
+        assert {letter: tumor[int(y), int(x)] for letter, (x, y) in found} == {"T": Label.TUMOR, "K": Label.KIDNEY}
 
 
 def test_the_legends_filling_is_what_the_picture_shows_on_soft_tissue():

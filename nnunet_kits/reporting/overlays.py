@@ -171,17 +171,21 @@ def legend_colours() -> dict[Label, Colour]:
     return {label: (int(red), int(green), int(blue)) for label, (red, green, blue) in fills.items()}
 
 
-def letters(labels: NDArray[np.uint8]) -> list[Mark]:
+def letters(prediction: NDArray[np.uint8], reference: NDArray[np.uint8] | None) -> list[Mark]:
     """A letter for each label of a plane, so that colours need not be told apart: in its largest piece, or beside it.
 
     Args:
-        labels: (rows, columns) label map in pixels.
+        prediction: (rows, columns) label map in pixels.
+        reference: (rows, columns), or None. What either has gets its letter, a kidney where neither has a lesion.
     """
     marks = []
-    for label, name in LABEL_NAMES.items():
-        mask = labels == label
+    taken = np.zeros(prediction.shape, np.bool_)
+    for label, name in reversed(LABEL_NAMES.items()):
+        mask = prediction == label if reference is None else (prediction == label) | (reference == label)
+        mask &= ~taken
         if not mask.any():
             continue
+        taken |= mask
         pieces, _ = ndimage.label(mask)
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
@@ -235,7 +239,7 @@ def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
         if case.reference is not None:
             reference = enlarge(cut(case.reference).astype(np.uint8), Image.Resampling.NEAREST)
         picture = blend(picture, prediction, reference)
-        marks = letters(prediction if reference is None else np.where(prediction > 0, prediction, reference))
+        marks = letters(prediction, reference)
     length = case.ct.shape[geometry.PLANES.index(panel.plane)]
     title = f"{panel.plane} {panel.index + 1}/{length}"
     return annotate(Image.fromarray(picture).convert("RGB"), panel.plane, title, pixels_per_mm, marks)
