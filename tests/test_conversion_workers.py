@@ -11,15 +11,10 @@ import pytest
 from kits_trees import image_of, make_tree, save
 
 from nnunet_kits.conversion.cases import Case
-from nnunet_kits.conversion.workers import (
-    Appetite,
-    available_memory_bytes,
-    cpu_count,
-    default_workers,
-    fitting_workers,
-    run_cases,
-)
+from nnunet_kits.conversion.convert import convert_cases
+from nnunet_kits.conversion.memory import CONVERTING, Appetite, default_workers
 from nnunet_kits.errors import ConversionError, KitsError
+from nnunet_kits.machine import available_memory_bytes, cpu_count
 
 CASES = [Case(f"case_{number:05d}", Path("image"), Path("label")) for number in range(6)]
 
@@ -36,7 +31,7 @@ def work(folder: Path, bad: tuple[int, ...], deadly: tuple[int, ...], case: Case
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_case_is_worked_on_once(tmp_path, workers):
-    done, failed = run_cases(functools.partial(work, tmp_path, (), ()), CASES, workers, skip_bad=False)
+    done, failed = convert_cases(functools.partial(work, tmp_path, (), ()), CASES, workers, skip_bad=False)
     assert sorted(result["case"] for result in done) == [case.name for case in CASES]
     assert failed == {}
 
@@ -44,41 +39,41 @@ def test_every_case_is_worked_on_once(tmp_path, workers):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_first_bad_case_stops_the_rest(tmp_path, workers):
     with pytest.raises(ConversionError, match=r"case_0000[01]: bad"):
-        run_cases(functools.partial(work, tmp_path, (0, 1), ()), CASES, workers, skip_bad=False)
+        convert_cases(functools.partial(work, tmp_path, (0, 1), ()), CASES, workers, skip_bad=False)
     assert not (tmp_path / "case_00005").exists()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_skip_bad_goes_on_and_lists_every_bad_case(tmp_path, workers):
-    done, failed = run_cases(functools.partial(work, tmp_path, (1, 3), ()), CASES, workers, skip_bad=True)
+    done, failed = convert_cases(functools.partial(work, tmp_path, (1, 3), ()), CASES, workers, skip_bad=True)
     assert len(done) == 4
     assert failed == {"case_00001": "case_00001: bad", "case_00003": "case_00003: bad"}
 
 
 def test_a_worker_that_dies_is_an_error_that_names_its_case(tmp_path):
     with pytest.raises(KitsError, match=r"A worker died on .*case_00002.*-np 1"):
-        run_cases(functools.partial(work, tmp_path, (), (2,)), CASES, 2, skip_bad=True)
+        convert_cases(functools.partial(work, tmp_path, (), (2,)), CASES, 2, skip_bad=True)
 
 
 def test_no_case_needs_no_worker(tmp_path):
-    assert run_cases(functools.partial(work, tmp_path, (), ()), [], 2, skip_bad=False) == ([], {})
+    assert convert_cases(functools.partial(work, tmp_path, (), ()), [], 2, skip_bad=False) == ([], {})
 
 
 def test_there_are_as_many_workers_as_the_largest_case_leaves_memory_for(monkeypatch):
-    monkeypatch.setattr("nnunet_kits.conversion.workers.cpu_count", lambda: 8)
-    monkeypatch.setattr("nnunet_kits.conversion.workers.available_memory_bytes", lambda: 10_000_000_000)
+    monkeypatch.setattr("nnunet_kits.cases.memory.cpu_count", lambda: 8)
+    monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 10_000_000_000)
     large = Appetite(bytes_per_voxel=20, bytes_beside=1000)
-    assert fitting_workers([90_000_000] * 20, large) == 4  # 1.8 GB each, in 8 of 10 GB
-    assert fitting_workers([1000] * 20, large) == 8  # a worker a CPU
-    assert fitting_workers([1000] * 3, large) == 3  # a worker a case
-    assert fitting_workers([10**9], large) == 1  # one in any case
-    assert fitting_workers([], large) == 1
+    assert large.workers([90_000_000] * 20) == 4  # 1.8 GB each, in 8 of 10 GB
+    assert large.workers([1000] * 20) == 8  # a worker a CPU
+    assert large.workers([1000] * 3) == 3  # a worker a case
+    assert large.workers([10**9]) == 1  # one in any case
+    assert large.workers([]) == 1
 
 
 def test_unknown_memory_leaves_the_number_of_cpus(monkeypatch):
-    monkeypatch.setattr("nnunet_kits.conversion.workers.cpu_count", lambda: 8)
-    monkeypatch.setattr("nnunet_kits.conversion.workers.available_memory_bytes", lambda: None)
-    assert fitting_workers([10**9] * 20) == 8
+    monkeypatch.setattr("nnunet_kits.cases.memory.cpu_count", lambda: 8)
+    monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: None)
+    assert CONVERTING.workers([10**9] * 20) == 8
 
 
 def test_a_small_tree_is_converted_in_this_process(tmp_path):
@@ -87,7 +82,7 @@ def test_a_small_tree_is_converted_in_this_process(tmp_path):
 
 
 def test_a_file_that_cannot_be_read_does_not_count(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnunet_kits.conversion.workers.SMALL_VOXELS", 0)
+    monkeypatch.setattr("nnunet_kits.conversion.memory.SMALL_VOXELS", 0)
     assert default_workers([Case("case_00001", tmp_path / "none.nii.gz", None)]) == 1
 
 

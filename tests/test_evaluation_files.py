@@ -296,7 +296,7 @@ def test_an_error_in_a_worker_comes_through_and_names_the_case(folders):
 
 
 def test_processes_are_started_only_for_many_cases(monkeypatch):
-    monkeypatch.setattr("nnunet_kits.evaluation.evaluate.cpu_count", lambda: 8)
+    monkeypatch.setattr("nnunet_kits.cases.memory.cpu_count", lambda: 8)
     assert [evaluate.default_workers(cases) for cases in (0, 3, 16, 1000)] == [1, 1, 2, 8]
 
 

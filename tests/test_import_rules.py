@@ -12,7 +12,7 @@ PACKAGE = ROOT / "nnunet_kits"
 LAYERS = (
     {"errors", "labels"},
     {"releases", "environment", "machine", "atomic", "model_folder", "geometry"},
-    {"images", "resampling", "components", "batch", "cases"},
+    {"images", "resampling", "components", "cases"},
     {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses"},
     {"planning", "preprocessing", "training", "inference", "postprocessing"},
     {"recipes", "reporting", "workflow", "doctor"},
@@ -31,7 +31,6 @@ NO_TORCH = {
     "images",
     "resampling",
     "components",
-    "batch",
     "cases",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement"}

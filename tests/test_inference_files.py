@@ -12,11 +12,12 @@ from small_models import BANDS, ByIntensity, model, plans_with, write_model_fold
 from small_plans import REGIONS
 from test_inference import SPACING, abdomen
 
+from nnunet_kits.cases.memory import fitting_workers
 from nnunet_kits.cli.main import main
 from nnunet_kits.errors import ImageError, InferenceError
 from nnunet_kits.inference import files
 from nnunet_kits.inference.files import Job, find_cases, predict_files
-from nnunet_kits.inference.memory import bytes_needed, workers_that_fit
+from nnunet_kits.inference.memory import bytes_needed
 from nnunet_kits.inference.model import load_model
 from nnunet_kits.training.previous_stage import coarse_model_folder
 
@@ -186,16 +187,16 @@ def test_only_ct_files_of_one_channel_are_taken(tmp_path):
 
 
 def test_a_scan_that_does_not_fit_into_memory_is_refused_before_anything_is_read(cascade, scans, tmp_path, monkeypatch):
-    monkeypatch.setattr("nnunet_kits.inference.memory.available_memory_bytes", lambda: 10**8)
+    monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 10**8)
     monkeypatch.setattr(files, "read_scan", lambda *_: pytest.fail("was read"))
     with pytest.raises(InferenceError, match=r"predicting it needs about .* GB of memory, of which 0\.1 GB"):
         predict_files(Job((str(cascade[0]),)), scans, tmp_path / "out")
 
 
 def test_workers_are_fewer_where_memory_is_short(monkeypatch):
-    monkeypatch.setattr("nnunet_kits.inference.memory.available_memory_bytes", lambda: 10_000)
-    assert workers_that_fit(4_000, wanted=8, cases=9, largest="a") == 2
-    assert workers_that_fit(100, wanted=8, cases=3, largest="a") == 3
+    monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 10_000)
+    assert fitting_workers(9, 4_000, wanted=8) == 2
+    assert fitting_workers(3, 100, wanted=8) == 3
     small = bytes_needed([(model(ByIntensity(), plans_with()), 1.0)], (100, 512, 512), SPACING, 2)
     assert bytes_needed([(model(ByIntensity(), plans_with()), 1.0)], (600, 512, 512), SPACING, 2) > small
     assert BANDS["0"]["std"] == 100

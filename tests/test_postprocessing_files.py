@@ -1,14 +1,13 @@
 """``nnunet_kits postprocess`` on folders, beside nnU-Net's own commands, and its choice of a chain."""
 
 import json
-import os
 
 import nibabel as nib
 import numpy as np
 import pytest
 from kits_trees import IPL, save
 
-from nnunet_kits import batch
+from nnunet_kits.cases.parallel import run_all
 from nnunet_kits.cli.main import main
 from nnunet_kits.errors import ImageError, KitsError, PostprocessingError
 from nnunet_kits.evaluation import evaluate_folder
@@ -235,7 +234,7 @@ def test_a_chain_that_harms_one_fold_is_not_chosen_and_nothing_is_applied_in_its
 def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch):
     places = [folds / "model"], folds / "ref", "23"
     expected = determine_postprocessing(*places, folds / "whole")
-    original, calls = batch.run_cases, []
+    original, calls = run_all, []
 
     def stopped(function, tasks, workers):
         for number, item in enumerate(original(function, tasks, workers)):
@@ -243,10 +242,10 @@ def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch):
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_cases", stopped)
+    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_all", stopped)
     with pytest.raises(KeyboardInterrupt):
         determine_postprocessing(*places, folds / "out")
-    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_cases", original)
+    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_all", original)
     assert determine_postprocessing(*places, folds / "out", say=calls.append) == expected
     assert calls[0] == "4 of 6 cases were scored before"
     assert len(calls) == 3
@@ -320,24 +319,3 @@ def test_of_equal_chains_the_one_with_fewer_steps_is_taken_and_standing_still_is
     assert record["candidates"]["fill_holes"]["verdict"] == "does not raise the mean of 1"
     with pytest.raises(PostprocessingError, match="1: this fold has no cases"):
         choose_chain(scores, {"0": ["x"], "1": []}, chains)
-
-
-# many cases
-
-
-def test_a_worker_that_dies_is_said_with_its_cases():
-    with pytest.raises(KitsError, match=r"A worker died on .*(one|two).*Run the same command again with -np 1"):
-        list(batch.run_cases(os._exit, {"one": 1, "two": 1}, 2))
-
-
-def test_a_journal_survives_a_kill_in_the_middle_of_a_line(tmp_path):
-    journal = batch.Journal(tmp_path / "j")
-    journal.add("a", [1])
-    with (tmp_path / "j").open("a") as file:
-        file.write('["b", [')
-    again = batch.Journal(tmp_path / "j")
-    assert again.results == {"a": [1]}
-    again.add("b", [2])
-    assert batch.Journal(tmp_path / "j").results == {"a": [1], "b": [2]}
-    again.close()
-    assert not (tmp_path / "j").exists()

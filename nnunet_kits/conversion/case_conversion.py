@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
+from nnunet_kits.cases import records
+from nnunet_kits.cases.records import stamp
 from nnunet_kits.conversion.cases import Case
 from nnunet_kits.errors import ConversionError, ImageError
 from nnunet_kits.images import Grid, Volume, check_same_grid, read_grid, read_integers, write_volume
@@ -52,12 +54,11 @@ def request(release: Release, case: Case, aggregation: str | None, mode: str) ->
 
 def read_record(dataset: Path, name: str) -> Record | None:
     """The record of a finished case; None where there is none, or where one of its files is gone or changed."""
-    try:
-        record: Record = json.loads((dataset / RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-        whole = all((dataset / path).stat().st_size == size for path, size in record["outputs"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    record = records.read_record(dataset / RECORDS / f"{name}.json")
+    outputs = None if record is None else record.get("outputs")
+    if not isinstance(outputs, dict):
         return None
-    return record if whole else None
+    return record if all(stamp(dataset / path)[0] == size for path, size in outputs.items()) else None
 
 
 def output_paths(name: str, training: bool) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nnunet_kits.conversion.case_conversion import Record
-from nnunet_kits.conversion.workers import NNUNET_READING, fitting_workers
+from nnunet_kits.conversion.memory import NNUNET_READING
 from nnunet_kits.errors import ConversionError
 
 PROGRAM = (
@@ -20,7 +20,7 @@ PROGRAM = (
 def nnunet_workers(records: Mapping[str, Record]) -> int:
     """How many of nnU-Net's processes have room for the largest of the converted cases at once."""
     voxels = [math.prod(record["shape"]) for record in records.values()]
-    return fitting_workers(voxels, NNUNET_READING)
+    return NNUNET_READING.workers(voxels)
 
 
 def verify_with_nnunet(dataset: Path, workers: int) -> None:

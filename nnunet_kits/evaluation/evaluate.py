@@ -7,13 +7,14 @@ from typing import Any
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
-from nnunet_kits.batch import Journal, file_key, run_cases
-from nnunet_kits.errors import EvaluationError, KitsError
+from nnunet_kits.cases.memory import fitting_workers
+from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.records import Journal, file_key
+from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.case import Protocol, protocol_of, score_pair
 from nnunet_kits.evaluation.lesions import summarise
 from nnunet_kits.evaluation.references import Pair, find_pairs
 from nnunet_kits.evaluation.tables import row_of, write_csv
-from nnunet_kits.machine import cpu_count
 
 JOURNAL_FILE = ".evaluation.partial.jsonl"
 """Scores of a run that is not finished, in the folder of the results."""
@@ -25,7 +26,7 @@ Scores = dict[str, Any]
 
 def default_workers(cases: int) -> int:
     """Processes for a number of cases: one a CPU, but only where that saves more time than starting them takes."""
-    return max(1, min(cpu_count(), cases // WORTH_A_WORKER))
+    return fitting_workers(cases // WORTH_A_WORKER)
 
 
 def evaluate_folder(
@@ -132,9 +133,7 @@ def _score_all(
     if scores:
         say(f"{len(scores)} of {len(pairs)} cases were scored before")
     left = {pair.case: (pair, protocol) for pair in pairs if pair.case not in scores}
-    for case, found in run_cases(score_pair, left, default_workers(len(left)) if workers is None else workers):
-        if isinstance(found, KitsError):
-            raise found
+    for case, found in run_all(score_pair, left, default_workers(len(left)) if workers is None else workers):
         scores[case] = found
         journal.add(keys[case], found)
         say(f"{len(scores)} of {len(pairs)}: {case}")

@@ -12,17 +12,23 @@ import torch
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
-from nnunet_kits.batch import run_cases
 from nnunet_kits.cases.finding import find_scans
+from nnunet_kits.cases.memory import check_memory, fitting_workers
+from nnunet_kits.cases.parallel import run_cases
+from nnunet_kits.cases.records import Record, read_record
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid, read_scan
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
-from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, workers_that_fit
+from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed
 from nnunet_kits.inference.model import Model, load_model
 from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.model_folder import FINAL
 
 RECORD = "prediction.json"
+SHORT_OF_MEMORY = (
+    "Close other programs, predict the fine stage in boxes (--coarse, without --whole-volume), give fewer --fine "
+    "models at once, or leave the case out."
+)
 
 
 @dataclass(frozen=True)
@@ -143,14 +149,14 @@ def predict_files(
     cases = find_cases(source, output, loaded.fine[0].dataset_json["file_ending"])
     folder = cases[0].output.parent
     folder.mkdir(parents=True, exist_ok=True)
-    record = _Record(folder / RECORD, job, overwrite) if cases[0].output != output else None
+    record = _open_record(folder / RECORD, job, overwrite) if cases[0].output != output else None
     left = [case for case in cases if overwrite or not case.output.exists()]
     if len(left) < len(cases):
         say(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
     if not left:
         return {}
     if record is not None:
-        record.write_nnunet_files(loaded.fine[0])
+        _write_nnunet_files(folder, loaded.fine[0])
     workers = _workers(loaded, left, workers, say)
     failed: dict[str, str] = {}
     for case, outcome in _run(job, loaded, left, workers):
@@ -159,7 +165,7 @@ def predict_files(
             say(f"{case.name}: failed: {outcome}")
             continue
         if record is not None:
-            record.add(outcome)
+            record.add(case.name, {key: value for key, value in outcome.items() if key != "case"})
         say(_line(outcome))
     return failed
 
@@ -185,9 +191,10 @@ def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int, say: Callable[[
             continue
         needs[case.name] = bytes_needed(stages, grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
     if not needs:
-        return max(1, min(wanted, len(cases)))
-    largest = max(needs, key=lambda name: needs[name])
-    found = workers_that_fit(needs[largest], wanted, len(cases), largest)
+        return fitting_workers(len(cases), wanted=wanted)
+    check_memory(needs, "predicting", SHORT_OF_MEMORY, InferenceError)
+    largest = max(needs, key=needs.__getitem__)
+    found = fitting_workers(len(cases), needs[largest], wanted)
     say(f"largest case {largest} needs about {needs[largest] / 1e9:.1f} GB of memory; {found} process(es)")
     return found
 
@@ -228,35 +235,26 @@ def _attempt(loaded: Loaded, case: Case) -> dict[str, Any] | KitsError:
         )
 
 
-class _Record:
+def _open_record(path: Path, job: Job, overwrite: bool) -> Record:
     """``prediction.json`` beside the label maps: with what they were made, and how each went."""
+    made = json.loads(json.dumps({"version": __version__, **asdict(replace(job, device=""))}))
+    made.pop("device")
+    record = Record(path, {"made_with": made})
+    if path.is_file() and not overwrite:
+        before = read_record(path) or {}
+        with_others = before.get("made_with", {})
+        if with_others != made:
+            changed = sorted(key for key in made if with_others.get(key) != made[key])
+            raise InferenceError(
+                f"{path.parent}: holds predictions made with other settings ({', '.join(changed)}). Give another "
+                "folder with -o, or --overwrite."
+            )
+        record.cases.update(before.get("cases", {}))
+    record.save()
+    return record
 
-    def __init__(self, path: Path, job: Job, overwrite: bool) -> None:
-        self.path = path
-        made = json.loads(json.dumps({"version": __version__, **asdict(replace(job, device=""))}))
-        made.pop("device")
-        if path.is_file() and not overwrite:
-            before = json.loads(path.read_text())
-            if before["made_with"] != made:
-                changed = sorted(key for key in made if before["made_with"].get(key) != made[key])
-                raise InferenceError(
-                    f"{path.parent}: holds predictions made with other settings ({', '.join(changed)}). Give another "
-                    "folder with -o, or --overwrite."
-                )
-            self.content = before
-        else:
-            self.content = {"made_with": made, "cases": {}}
-        self._write()
 
-    def add(self, outcome: dict[str, Any]) -> None:
-        """Note how a case went."""
-        self.content["cases"][outcome["case"]] = {key: value for key, value in outcome.items() if key != "case"}
-        self._write()
-
-    def write_nnunet_files(self, model: Model) -> None:
-        """dataset.json and plans.json, which nnU-Net's postprocessing and evaluation look for beside predictions."""
-        for name, content in (("dataset.json", model.dataset_json), ("plans.json", model.plans.plans)):
-            write_text(self.path.with_name(name), json.dumps(content, indent=2, default=str))
-
-    def _write(self) -> None:
-        write_text(self.path, json.dumps(self.content, indent=2))
+def _write_nnunet_files(folder: Path, model: Model) -> None:
+    """dataset.json and plans.json, which nnU-Net's postprocessing and evaluation look for beside predictions."""
+    for name, content in (("dataset.json", model.dataset_json), ("plans.json", model.plans.plans)):
+        write_text(folder / name, json.dumps(content, indent=2, default=str))

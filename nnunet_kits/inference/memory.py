@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.model import Model
-from nnunet_kits.machine import available_memory_bytes
 from nnunet_kits.resampling.grid import grid_spacing
 
 BASE_BYTES = 1_050_000_000
@@ -60,21 +58,3 @@ def _stage_bytes(model: Model, share: float, shape: Sequence[int], spacing_mm: S
     layer = (model.heads + 1) * model.patch_size[0] * grid[1] * grid[2]
     single = float(np.prod(extent)) + float(np.prod(grid)) * channels + layer + batch * features * ACTIVATIONS
     return float(4 * single + 2 * float(np.prod(grid)) * model.heads * folds)
-
-
-def workers_that_fit(needed: int, wanted: int, cases: int, largest: str) -> int:
-    """Processes to run: as many as asked for, but no more than fit into free memory or than there are cases.
-
-    Raises:
-        InferenceError: not even one fits.
-    """
-    free = available_memory_bytes()
-    if free is None:
-        return max(1, min(wanted, cases))
-    if needed > free:
-        raise InferenceError(
-            f"{largest}: predicting it needs about {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are "
-            "free. Close other programs, predict the fine stage in boxes (--coarse, without --whole-volume), give "
-            "fewer --fine models at once, or leave the case out."
-        )
-    return max(1, min(wanted, cases, int(0.9 * free / needed)))

@@ -11,8 +11,9 @@ from typing import Any
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
-from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.cases.finding import find_label_maps, scans_of
+from nnunet_kits.cases.parallel import run_cases
+from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import KitsError
 from nnunet_kits.geometry import crop, whole_box
 from nnunet_kits.images import check_same_grid, read_ct, read_labels

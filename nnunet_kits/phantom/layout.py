@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_kits.atomic import write_text
+from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.records import read_record
 from nnunet_kits.errors import KitsError
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
@@ -109,22 +109,13 @@ def write_tree(
     _claim(out, {"version": PHANTOM_VERSION, "year": release.year, "seed": seed, "size": asdict(size)})
     if test_labels is not None and test:
         test_labels.mkdir(parents=True, exist_ok=True)
-    make = partial(_write_case, out / release.data_folders[0], release, seed, size, test_labels, frozenset(test))
-    folders = []
-    for folder, made in _map(make, training + test, jobs):
-        folders.append(folder)
+    data = out / release.data_folders[0]
+    make = partial(_write_case, data, release, seed, size, test_labels, frozenset(test))
+    tasks = {f"case_{number:05d}": number for number in training + test}
+    for case, made in run_all(make, tasks, jobs):
         if progress is not None:
-            progress(folder.name, made)
-    return folders
-
-
-def _map(make: Callable[[int], tuple[Path, bool]], numbers: list[int], jobs: int):  # type: ignore[no-untyped-def]
-    """``make`` of every number in order, in ``jobs`` processes."""
-    if jobs == 1:
-        yield from map(make, numbers)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(make, numbers)
+            progress(case, made)
+    return [data / case for case in tasks]
 
 
 def _claim(out: Path, record: dict[str, object]) -> None:
@@ -132,11 +123,8 @@ def _claim(out: Path, record: dict[str, object]) -> None:
     path = out / RECORD_NAME
     record = json.loads(json.dumps(record))
     if path.is_file():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
+        found = read_record(path)
+        if found is None:
             raise KitsError(f"{path}: not a record of phantoms. Delete it, or choose another folder.")
         differing = [f"{k} {found.get(k)} (asked for: {v})" for k, v in record.items() if found.get(k) != v]
         if differing:
@@ -153,15 +141,19 @@ def _claim(out: Path, record: dict[str, object]) -> None:
 
 def _write_case(
     data: Path, release: Release, seed: int, size: Size, test_labels: Path | None, test: frozenset[int], number: int
-) -> tuple[Path, bool]:
-    """Write the files of one case that are missing; the image last, so that it stands for a complete case."""
+) -> bool:
+    """Write the files of one case that are missing; the image last, so that it stands for a complete case.
+
+    Returns:
+        Whether one was missing.
+    """
     folder = data / f"case_{number:05d}"
     label_paths = {name: folder / file for name, file in release.label_files.items()}
     if number in test:
         label_paths = {"": test_labels / f"{folder.name}.nii.gz"} if test_labels is not None else {}
     image_path = folder / release.image_file
     if all(path.is_file() for path in [*label_paths.values(), image_path]):
-        return folder, False
+        return False
     folder.mkdir(parents=True, exist_ok=True)
     phantom = make_phantom(number, seed, size)
     label = year_labels(phantom.label, release)
@@ -171,4 +163,4 @@ def _write_case(
             write_volume(path, maps[name], phantom.affine)
     if not image_path.is_file():
         write_volume(image_path, phantom.image.astype(np.float64), phantom.affine)
-    return folder, True
+    return True

@@ -1,6 +1,5 @@
 """Postprocess folders of label maps: resumable, each file written whole or not at all, the rest of the folder kept."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from nnunet_kits import __version__
-from nnunet_kits.atomic import atomic_path, write_text
-from nnunet_kits.batch import file_key, run_cases
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.cases.finding import ending_of, find_label_maps
+from nnunet_kits.cases.parallel import run_cases
+from nnunet_kits.cases.records import Record, read_record, stamp
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.images import read_labels, write_volume
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
@@ -63,7 +63,7 @@ def postprocess_folder(
     if output.resolve() in {predictions.resolve(), *(file.parent.resolve() for file in files.values())}:
         raise PostprocessingError(f"{output}: is where the predictions are, which would be lost. Name another folder.")
     output.mkdir(parents=True, exist_ok=True)
-    record = _Record(output / RECORD, chain, overwrite)
+    record = _open_record(output / RECORD, chain, overwrite)
     for name in SIDECARS:
         if (predictions / name).is_file():
             with atomic_path(output / name) as temporary:
@@ -72,7 +72,7 @@ def postprocess_folder(
     tasks = {
         case: task
         for case, task in every.items()
-        if overwrite or not task.target.is_file() or record.source_of(case) != _source(task.source)
+        if overwrite or not task.target.is_file() or record.cases.get(case, {}).get("source") != stamp(task.source)
     }
     if len(tasks) < len(files):
         say(f"{len(files) - len(tasks)} of {len(files)} were postprocessed before; --overwrite does them again.")
@@ -82,7 +82,7 @@ def postprocess_folder(
             failed[case] = str(outcome)
             say(f"{case}: failed: {outcome}")
         else:
-            record.add(case, {"source": _source(files[case]), "steps": outcome})
+            record.add(case, {"source": stamp(files[case]), "steps": outcome})
             say(f"{case}: {_line(outcome)}")
     return failed
 
@@ -108,12 +108,6 @@ def postprocess_file(task: Task) -> list[dict[str, Any]]:
     return done
 
 
-def _source(file: Path) -> list[int]:
-    """Size and time of a file."""
-    ((_, size, time),) = file_key(file)
-    return [size, time]
-
-
 def _line(done: list[dict[str, Any]]) -> str:
     """What a chain changed, in one line."""
     total: dict[str, float] = {}
@@ -123,31 +117,17 @@ def _line(done: list[dict[str, Any]]) -> str:
     return ", ".join(f"{label} {volume:+.3f} mL" for label, volume in total.items()) or "unchanged"
 
 
-class _Record:
+def _open_record(path: Path, chain: Chain, overwrite: bool) -> Record:
     """``postprocess.json`` beside the label maps: with what they were made, and what each step changed."""
-
-    def __init__(self, path: Path, chain: Chain, overwrite: bool) -> None:
-        self.path = path
-        steps = [step.as_json() for step in chain.steps]
-        self.content: dict[str, Any] = {"version": __version__, "chain": chain.name, "steps": steps, "cases": {}}
-        if path.is_file() and not overwrite:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            if before["steps"] != steps:
-                raise PostprocessingError(
-                    f"{path.parent}: holds label maps made with the chain {before['chain']}, and this is {chain.name}. "
-                    "Give another folder, or --overwrite."
-                )
-            self.content["cases"] = before["cases"]
-        self._write()
-
-    def source_of(self, case: str) -> Any:
-        """Size and time of the file that a case was made from; None where it was not."""
-        return self.content["cases"].get(case, {}).get("source")
-
-    def add(self, case: str, outcome: dict[str, Any]) -> None:
-        """Note what was done to a case."""
-        self.content["cases"][case] = outcome
-        self._write()
-
-    def _write(self) -> None:
-        write_text(self.path, json.dumps(self.content, indent=2))
+    steps = [step.as_json() for step in chain.steps]
+    record = Record(path, {"version": __version__, "chain": chain.name, "steps": steps})
+    before = None if overwrite else read_record(path)
+    if before is not None:
+        if before.get("steps") != steps:
+            raise PostprocessingError(
+                f"{path.parent}: holds label maps made with the chain {before.get('chain')}, and this is {chain.name}. "
+                "Give another folder, or --overwrite."
+            )
+        record.cases.update(before.get("cases", {}))
+    record.save()
+    return record

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
-from nnunet_kits.batch import Journal, file_key, run_cases
 from nnunet_kits.cases.finding import find_label_maps
-from nnunet_kits.errors import KitsError, PostprocessingError
+from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.records import Journal, file_key
+from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import union_box
@@ -176,9 +177,7 @@ def _scores(
     if scores:
         say(f"{len(scores)} of {len(tasks)} cases were scored before")
     left = {case: task for case, task in tasks.items() if case not in scores}
-    for case, outcome in run_cases(partial(score_task, release=release, chains=tuple(chains)), left, workers):
-        if isinstance(outcome, KitsError):
-            raise outcome
+    for case, outcome in run_all(partial(score_task, release=release, chains=tuple(chains)), left, workers):
         journal.add(keys[case], outcome)
         scores[case] = outcome
         say(f"{len(scores)} of {len(tasks)}: {case}")

@@ -14,11 +14,14 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_kits.atomic import atomic_path
+from nnunet_kits.cases.memory import check_memory, fitting_workers
+from nnunet_kits.cases.parallel import run_all, with_bar
+from nnunet_kits.cases.records import Record, read_record, stamp
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import KitsError, PreprocessingError
+from nnunet_kits.preprocessing.memory import bytes_needed
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
-from nnunet_kits.preprocessing.record import ENDINGS, Record, is_whole, read_record, remove_case, settings_digest, stamp
-from nnunet_kits.preprocessing.workers import bytes_needed, fitting_workers, run_tasks
+from nnunet_kits.preprocessing.record import ENDINGS, is_whole, remove_case, settings_digest
 from nnunet_kits.resampling.scheme import NO_RESAMPLING, Kind, planned_scheme
 
 Files = dict[str, dict[str, Any]]
@@ -218,19 +221,22 @@ def _preprocess(
     for sentence in no_equal(found.configuration):
         say(f"{name}: {sentence}.")
     record = _open_record(dataset, manager, found.configuration, folder, say)
-    stamps = {case: stamp([*files["images"], files["label"]]) for case, files in dataset.files.items()}
+    sources = {case: [*files["images"], files["label"]] for case, files in dataset.files.items()}
+    stamps = {case: [stamp(Path(file)) for file in files] for case, files in sources.items()}
     todo = [case for case in stamps if record.cases.get(case) != stamps[case] or not is_whole(folder, case)]
     if not todo:
         return Outcome(name, folder, 0, len(stamps), 0)
     edges = [] if found.configuration["resampling_fn_data"] == NO_RESAMPLING else found.spacing
     needs = {case: bytes_needed(Path(dataset.files[case]["images"][0]), edges) for case in todo}
-    used = fitting_workers(needs, workers)
+    check_memory(
+        needs, "preprocessing", "Close other programs, or leave the case out of the dataset.", PreprocessingError
+    )
+    used = fitting_workers(len(needs), max(needs.values()) if workers is None else 0, workers)
     shared = (folder, dataset.plans, name, dataset.preprocessed / "dataset.json", codec)
     tasks = {case: Task(case, dataset.files[case]["images"], dataset.files[case]["label"], *shared) for case in todo}
     with _part_folder(folder):
-        for case in _with_bar(run_tasks(preprocess_case, tasks, used), len(tasks), name):
-            record.cases[case] = stamps[case]
-            record.save()
+        for case, _ in with_bar(run_all(preprocess_case, tasks, used), len(tasks), name):
+            record.add(case, stamps[case])
     return Outcome(name, folder, len(todo), len(stamps) - len(todo), used)
 
 
@@ -240,13 +246,15 @@ def _open_record(
     """The record to go on with; arrays of other settings and of cases that are gone are deleted, as nnU-Net does."""
     settings = settings_digest(manager.plans, configuration, dataset.content)
     file = dataset.preprocessed / f"{folder.name}_record.json"
-    record = read_record(file)
-    if record is None or record.settings != settings:
+    record = Record(file, {"settings": settings}, indent=None)
+    before = read_record(file)
+    if before is not None and before.get("settings") == settings:
+        record.cases.update(before.get("cases", {}))
+    else:
         if folder.is_dir() and any(folder.iterdir()):
             say(f"{folder} is of other settings, or not by this command: all of it is made again.")
             file.unlink(missing_ok=True)
             shutil.rmtree(folder)
-        record = Record(file, settings)
     folder.mkdir(exist_ok=True)
     for left in folder.glob("*.pkl"):
         if left.stem not in dataset.files:
@@ -274,13 +282,3 @@ def _part_folder(folder: Path) -> Iterator[None]:
 def _plans(file: Path) -> PlansManager:
     """Looking its classes up takes seconds, so that is done once a process."""
     return PlansManager(str(file))
-
-
-def _with_bar(cases: Iterator[str], total: int, name: str) -> Iterator[str]:
-    """Show a bar where stderr is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="case", desc=name, disable=None) as bar:
-        for case in cases:
-            yield case
-            bar.update()

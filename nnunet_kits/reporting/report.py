@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from nnunet_kits.atomic import write_text
-from nnunet_kits.batch import run_cases
-from nnunet_kits.errors import ImageError, KitsError
+from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.errors import ImageError
 from nnunet_kits.releases import DEFAULT_YEAR
 from nnunet_kits.reporting.content import Study
 from nnunet_kits.reporting.page import render
@@ -106,9 +106,7 @@ def _run(
     say: Callable[[str], None],
     done: Callable[[Result], str],
 ) -> Iterator[tuple[str, Result]]:
-    """:func:`nnunet_kits.batch.run_cases`, that says what is done, and raises what a case raised."""
-    for name, outcome in run_cases(function, tasks, workers):
-        if isinstance(outcome, KitsError):
-            raise outcome
+    """:func:`nnunet_kits.cases.parallel.run_all`, that says what is done."""
+    for name, outcome in run_all(function, tasks, workers):
         say(f"{name}: {done(outcome)}")
         yield name, outcome

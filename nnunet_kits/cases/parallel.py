@@ -1,13 +1,13 @@
 """Work on many cases: in this process or in several, each case with its result or with what is wrong with it."""
 
-import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from nnunet_kits.errors import KitsError
+
+T = TypeVar("T")
 
 
 def run_cases(
@@ -31,6 +31,37 @@ def run_cases(
             yield case, _attempt(function, task)
         return
     yield from _in_processes(function, tasks, workers)
+
+
+def run_all(function: Callable[[Any], Any], tasks: Mapping[str, Any], workers: int) -> Iterator[tuple[str, Any]]:
+    """:func:`run_cases`, ended by the first case that fails, once those under way are finished.
+
+    Yields:
+        Each case when it is done, with what the function returned.
+
+    Raises:
+        KitsError: of the first case that failed; or a worker died.
+    """
+    for case, outcome in run_cases(function, tasks, workers):
+        if isinstance(outcome, KitsError):
+            raise outcome
+        yield case, outcome
+
+
+def with_bar(outcomes: Iterable[T], total: int, title: str) -> Iterator[T]:
+    """Show how far a run has come, by a bar where stderr is a terminal.
+
+    Args:
+        outcomes: one a case, as they come.
+        total: how many there will be.
+        title: what is done.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="case", desc=title, disable=None) as bar:
+        for outcome in outcomes:
+            yield outcome
+            bar.update()
 
 
 def _in_processes(
@@ -59,43 +90,6 @@ def _in_processes(
                 f"A worker died on {', '.join(sorted(under_way.values()))}, most likely killed for want of memory. "
                 "Run the same command again with -np 1: what is done is kept."
             ) from error
-
-
-class Journal:
-    """Results of a run that may be stopped, one a line: what is in it need not be done again."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.results: dict[str, Any] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                key, result = json.loads(line)
-            except ValueError:  # the last line of a run that was killed
-                continue
-            self.results[key] = result
-
-    def add(self, key: str, result: Any) -> None:
-        """Note a result, which JSON must be able to hold."""
-        self.results[key] = result
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("\n" * self._is_cut() + json.dumps([key, result]) + "\n")
-
-    def close(self) -> None:
-        """Forget the journal, once its results are in their own file."""
-        self.path.unlink(missing_ok=True)
-
-    def _is_cut(self) -> bool:
-        """Whether the file ends in the middle of a line."""
-        if not self.path.is_file() or not self.path.stat().st_size:
-            return False
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read() != b"\n"
-
-
-def file_key(*files: Path) -> list[Any]:
-    """Path, size and time of files: changes when one of them does."""
-    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _attempt(function: Callable[[Any], Any], task: Any) -> Any:

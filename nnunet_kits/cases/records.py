@@ -1,0 +1,97 @@
+"""What is kept of a run, so that one that was stopped goes on: stamps of files, records beside results, journals."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits.atomic import write_text
+
+Stamp = list[int]
+"""Size in bytes and time of modification in ns of a file; -1 and -1 of one that is not there."""
+
+
+def stamp(file: Path) -> Stamp:
+    """Size and time of a file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return [-1, -1]
+    return [status.st_size, status.st_mtime_ns]
+
+
+def file_key(*files: Path) -> list[Any]:
+    """Path, size and time of files: changes when one of them does."""
+    return [[str(file.resolve()), *stamp(file)] for file in files]
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The JSON object that an earlier run wrote; None where there is none, or where it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+class Record:
+    """A JSON file beside the results: how they were made, and of each case what is to be known when a run goes on.
+
+    It is written anew, whole or not at all, whenever a case is added.
+
+    Attributes:
+        path: the file.
+        content: what it holds: the facts about the run, and ``cases``.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any], indent: int | None = 2) -> None:
+        self.path, self.indent = path, indent
+        self.content: dict[str, Any] = {**facts, "cases": {}}
+
+    @property
+    def cases(self) -> dict[str, Any]:
+        """Case -> what is kept of it."""
+        found: dict[str, Any] = self.content["cases"]
+        return found
+
+    def add(self, case: str, kept: Any) -> None:
+        """Note a case that is done."""
+        self.cases[case] = kept
+        self.save()
+
+    def save(self) -> None:
+        """Write the file."""
+        write_text(self.path, json.dumps(self.content, indent=self.indent))
+
+
+class Journal:
+    """Results of a run that may be stopped, one a line: what is in it need not be done again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.results: dict[str, Any] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            try:
+                key, result = json.loads(line)
+            except ValueError:  # the last line of a run that was killed
+                continue
+            self.results[key] = result
+
+    def add(self, key: str, result: Any) -> None:
+        """Note a result, which JSON must be able to hold."""
+        self.results[key] = result
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" * self._is_cut() + json.dumps([key, result]) + "\n")
+
+    def close(self) -> None:
+        """Forget the journal, once its results are in their own file."""
+        self.path.unlink(missing_ok=True)
+
+    def _is_cut(self) -> bool:
+        """Whether the file ends in the middle of a line."""
+        if not self.path.is_file() or not self.path.stat().st_size:
+            return False
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read() != b"\n"
