@@ -1,0 +1,148 @@
+"""What feeds a GPU, for `gpu.py`: milliseconds of a training iteration on one fixed batch, and out of a loader."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from gpu_data import PLANS, RESENC_PLANS, described, make_trainer
+
+NETWORKS = {"ResUNet": ("ResUNetTrainer", PLANS), "ResEnc L": ("PlannedUNetTrainer", RESENC_PLANS)}
+"""Name in the table -> trainer, and plans whose ``3d_fullres`` it trains."""
+
+STOCK_LOADING = "NNUNET_KITS_STOCK_LOADING"
+ITERATIONS_PER_EPOCH = 250
+CACHED = 6
+"""Batches that nnU-Net's loader keeps ready, with up to 12 workers."""
+
+
+def loadings() -> list[str]:
+    """The ways to load that this version has."""
+    try:
+        import nnunet_kits.augmentation  # noqa: F401
+    except ImportError:
+        return ["stock"]
+    return ["ours", "stock"]
+
+
+def measure(
+    folder: Path, name: str, device: str, workers: list[int], seconds: float, until: float
+) -> Iterator[dict[str, Any]]:
+    """Time one network; a row as soon as it is known.
+
+    Args:
+        folder: with the data.
+        name: key of :data:`NETWORKS`.
+        device: ``cuda`` or ``cpu``.
+        workers: numbers of loading processes.
+        seconds: how long to look at each loader.
+        until: time of day after which no further loader is begun.
+    """
+    trainer_name, plans_name = NETWORKS[name]
+    plans, dataset = described(folder, plans_name)
+    trainer = make_trainer(trainer_name, plans, "3d_fullres", dataset, device)
+    torch.backends.cudnn.benchmark = device == "cuda"  # as nnUNetv2_train does
+    trainer.initialize()
+    trainer.set_deep_supervision_enabled(True)
+    trainer.network.train()
+    patch = [int(edge) for edge in trainer.configuration_manager.patch_size]
+    about = {"network": name, "patch": "x".join(map(str, patch)), "batch": trainer.batch_size}
+    batch = random_batch(trainer, patch, device)
+    turns = 25 if device == "cuda" else 4
+    alone = fixed(trainer, batch, turns)
+    on_gpu = device == "cuda"
+    gpu = {"peak GPU MB": torch.cuda.max_memory_reserved() / 2**20} if on_gpu else {}
+    yield {**about, "loading": "none: one batch again and again", **timed(alone, alone), **gpu}
+    for count in sorted(workers, reverse=True):
+        for loading in loadings():
+            if time.time() + seconds > until:
+                yield {**about, "loading": loading, "workers": count, "left out": "no time"}
+                continue
+            yield {**about, "loading": loading, "workers": count, **loaded(trainer, loading, count, seconds, alone)}
+    if on_gpu and time.time() < until:
+        yield {**about, **compiled(trainer, batch, turns)}
+
+
+def compiled(trainer: Any, batch: dict[str, Any], turns: int) -> dict[str, Any]:
+    """The same fixed batch with a compiled network, as nnU-Net trains unless told otherwise; it takes long."""
+    start = time.perf_counter()
+    try:
+        trainer.network = torch.compile(trainer.network)
+        fixed(trainer, batch, 2)
+    except Exception as error:  # without a C compiler, for one
+        return {"loading": "none, compiled", "left out": f"{type(error).__name__}: {error}".splitlines()[0]}
+    compiling = time.perf_counter() - start
+    ms = fixed(trainer, batch, turns)
+    return {"loading": f"none, compiled (in {compiling:.0f} s)", **timed(ms, ms)}
+
+
+def timed(ms: float, alone: float) -> dict[str, float]:
+    """Milliseconds of an iteration, what they make of an epoch, and the share of them that the network needs."""
+    return {"ms": ms, "epoch s": ms * ITERATIONS_PER_EPOCH / 1000, "network's share": alone / ms}
+
+
+def random_batch(trainer: Any, patch: list[int], device: str) -> dict[str, Any]:
+    """Images of random numbers with targets at the trainer's resolutions."""
+    scales = [
+        [round(edge * factor) for edge, factor in zip(patch, scale, strict=True)]
+        for scale in trainer._get_deep_supervision_scales()
+    ]
+    count = trainer.batch_size
+    batch = [torch.randn(count, 1, *patch), *(torch.randint(0, 4, (count, 1, *scale)).float() for scale in scales)]
+    if device == "cuda":
+        batch = [tensor.pin_memory() for tensor in batch]
+    return {"data": batch[0], "target": batch[1:]}
+
+
+def fixed(trainer: Any, batch: dict[str, Any], turns: int) -> float:
+    """Median milliseconds of a training step, the first few left out."""
+    found = []
+    for _ in range(turns):
+        start = time.perf_counter()
+        trainer.train_step(batch)
+        found.append(1000 * (time.perf_counter() - start))
+    return statistics.median(found[min(5, turns // 2) :])
+
+
+def loaded(trainer: Any, loading: str, workers: int, seconds: float, alone: float) -> dict[str, Any]:
+    """Train out of a loader for some seconds, once what it had made in advance is used up."""
+    os.environ["nnUNet_n_proc_DA"] = str(workers)
+    os.environ[STOCK_LOADING] = "1" if loading == "stock" else "0"
+    start = time.perf_counter()
+    training, validation = trainer.get_dataloaders()
+    first = time.perf_counter() - start
+    validation._finish()
+    try:
+        drain(training, trainer.train_step, CACHED + workers, alone)
+        begun, waited, count, start = time.time(), 0.0, 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < seconds or count < 4:
+            if spent > 3 * seconds:
+                break
+            asked = time.perf_counter()
+            batch = next(training)
+            waited += time.perf_counter() - asked
+            trainer.train_step(batch)
+            count += 1
+        ms = 1000 * (time.perf_counter() - start) / count
+    finally:
+        training._finish()
+    return {
+        **timed(ms, alone),
+        "waiting ms": 1000 * waited / count,
+        "iterations": count,
+        "first batches s": first,
+        "between": [begun, time.time()],
+    }
+
+
+def drain(loader: Any, step: Callable[[Any], Any], most: int, alone: float) -> None:
+    """Train until a batch has to be waited for, or as many were used as a loader may have made in advance."""
+    for _ in range(most):
+        asked = time.perf_counter()
+        batch = next(loader)
+        if 1000 * (time.perf_counter() - asked) > max(20.0, 0.3 * alone):
+            return
+        step(batch)
