@@ -55,7 +55,7 @@ class Scale:
 
 
 FULL = Scale(256, 1.7, 2, 1.0, 4, (1.99, 0.78), 128, (32, 320), 1e-3, (200, 80), 64, (False, True))
-SMALL = Scale(64, 6.0, 1, 7.0, 2, (12.0, 6.0), 32, (8, 32), 3e-3, (120, 60), 32, (False,))
+SMALL = Scale(64, 6.0, 1, 7.0, 2, (12.0, 6.0), 32, (8, 32), 3e-3, (120, 40), 32, (False,))
 
 
 def environment(folder: Path) -> dict[str, str]:
