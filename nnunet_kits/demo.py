@@ -15,7 +15,7 @@ from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.errors import KitsError
-from nnunet_kits.training.drive_cascade import Cascade, load_cascade, run_command, train_cascade
+from nnunet_kits.training.cascade import Cascade, load_cascade, run_command, train_cascade
 
 DATASET_ID = 220
 DATASET = "Dataset220_KiTS2023"

@@ -10,7 +10,7 @@ from small_plans import cascade_plans
 from nnunet_kits.errors import TrainerNameError, TrainingError
 from nnunet_kits.model_folder import ModelFolder
 from nnunet_kits.training import checkpoints
-from nnunet_kits.training.drive_cascade import load_cascade, steps_left, train_cascade
+from nnunet_kits.training.cascade import load_cascade, steps_left, train_cascade
 from nnunet_kits.training.previous_stage import explain, previous_stage, unusable_predictions
 
 SPLITS = [{"train": ["c", "d"], "val": ["a", "b"]}, {"train": ["a", "b"], "val": ["c", "d"]}]

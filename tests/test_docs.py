@@ -210,6 +210,11 @@ def test_every_part_of_a_trainer_has_a_row_in_the_reference():
     assert [part for part in (*NETWORKS, *LOSSES, *OPTIMISATIONS) if f"\n| `{part}` |" not in page] == []
 
 
+def test_the_reference_names_the_source_of_every_network_and_loss():
+    page = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text(DOCS / "reference" / "trainers.md")).replace("\n", " ")
+    assert [name for name, part in {**NETWORKS, **LOSSES}.items() if part.source not in page] == []
+
+
 def test_every_preset_key_and_training_setting_has_a_row_in_the_reference():
     page = text(DOCS / "reference" / "presets.md")
     assert [key for key in (*CONFIGURATION_KEYS, *OPTIONAL_KEYS, *SETTINGS) if f"\n| `{key}` |" not in page] == []

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.cli.main import main
 from nnunet_kits.errors import TrainerNameError
 from nnunet_kits.losses import LOSSES
 from nnunet_kits.planning.presets import preset_names
@@ -98,6 +99,13 @@ def test_a_network_whose_name_ends_like_another_is_told_apart():
 def test_a_wrong_name_is_refused_with_what_is_known(name, message):
     with pytest.raises(TrainerNameError, match=message):
         parse_trainer_name(name)
+
+
+def test_every_part_is_listed_with_what_it_is(capsys):
+    assert main(["trainers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for registry in (NETWORKS, LOSSES, SAMPLINGS, OPTIMISATIONS):
+        assert [name for name, part in registry.items() if f"  {name:17} {part.summary}" not in lines] == []
 
 
 def test_names_of_others_are_not_ours():

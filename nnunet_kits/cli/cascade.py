@@ -24,7 +24,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(options: argparse.Namespace) -> int:
     """Train what is left."""
-    from nnunet_kits.training.drive_cascade import load_cascade, train_cascade
+    from nnunet_kits.training.cascade import load_cascade, train_cascade
 
     cascade = load_cascade(options.dataset_id, options.plans, options.trainer, options.previous_trainer, options.device)
     train_cascade(cascade, options.folds, options.dry_run)

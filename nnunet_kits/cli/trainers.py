@@ -1,6 +1,8 @@
 """The verb ``trainers``: the trainers and the parts of their names."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,16 +35,20 @@ def run(options: argparse.Namespace) -> int:
             print(f"{'settings':17} {settings or 'none'}\n{'plans':17} {found.plans}\n{'source':17} {found.source}")
         return 0
     print(f"Any composition: {GRAMMAR}\n")
-    print(f"Networks:       {', '.join(NETWORKS)}, {PLANNED} (the one that the plans name)")
-    print(f"Losses:         {', '.join(LOSSES)}")
-    print("Samplings:")
-    for name, sampling in SAMPLINGS.items():
-        print(f"  {name:17} {sampling.summary}")
-    print("Optimisations:")
-    for name, optimisation in OPTIMISATIONS.items():
-        print(f"  {name:17} {optimisation.summary}")
+    _print_parts("Networks", NETWORKS)
+    print(f"  {PLANNED:17} the one that the plans name")
+    _print_parts("Losses", LOSSES)
+    _print_parts("Samplings", SAMPLINGS)
+    _print_parts("Optimisations", OPTIMISATIONS)
     print(f"{MIXUP}:\n  images of a batch, and their losses, are mixed in pairs")
     print("Published systems, which take the same parts:")
     for name, published in PUBLISHED.items():
         print(f"  {name:27} for {published.plans}")
     return 0
+
+
+def _print_parts(title: str, registry: Mapping[str, Any]) -> None:
+    """A line for every entry of a registry."""
+    print(f"{title}:")
+    for name, part in registry.items():
+        print(f"  {name:17} {part.summary}")
