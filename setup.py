@@ -16,7 +16,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["nnunet_kits", "nnunet_kits.*"]),
     # The shim is a folder with one module, not a package: nnU-Net imports it by itself (nnunet_kits/environment.py).
     package_data={
@@ -29,7 +29,9 @@ setup(
         "batchgenerators",
         "dynamic-network-architectures>=0.4.4",
         "acvl-utils",
+        "blosc2>=3.3.2",
         "nibabel>=5",
+        "SimpleITK>=2.2.1",
         "numpy",
         "scipy",
         "threadpoolctl>=3",
@@ -47,7 +49,6 @@ setup(
     entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

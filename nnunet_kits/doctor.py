@@ -20,7 +20,7 @@ from nnunet_kits import __version__
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.machine import available_memory_bytes, cpu_count
 
-PYTHONS = ((3, 10), (3, 13))
+PYTHONS = ((3, 11), (3, 13))
 """Oldest and newest Python that the package is tested on."""
 
 ENOUGH_DISK_GB = {"nnUNet_raw": 5, "nnUNet_preprocessed": 50, "nnUNet_results": 5}
@@ -92,10 +92,11 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Chec
     """The interpreter's version."""
     found = ".".join(map(str, version))
     oldest, newest = PYTHONS
+    tested = " to ".join(f"{major}.{minor}" for major, minor in PYTHONS)
     if version[:2] < oldest:
-        return Check("Python", "fail", found, "Make a virtual environment with Python 3.10 to 3.13.")
+        return Check("Python", "fail", found, f"Make a virtual environment with Python {tested}.")
     if version[:2] > newest:
-        return Check("Python", "warn", found, "Newer than what was tested (3.10 to 3.13): nnU-Net may not run.")
+        return Check("Python", "warn", found, f"Newer than what was tested ({tested}): nnU-Net may not run.")
     return Check("Python", "ok", found)
 
 

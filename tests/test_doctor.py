@@ -49,9 +49,10 @@ def test_every_check_that_does_not_pass_says_what_to_do(monkeypatch):
     assert all(bool(check.advice) == (check.status != "ok") for check in checks)
 
 
-def test_python_older_than_3_10_fails_and_newer_than_tested_warns():
-    assert doctor.check_python((3, 9, 1)).status == "fail"
-    assert doctor.check_python((3, 10, 0)).status == doctor.check_python((3, 13, 9)).status == "ok"
+def test_python_older_than_3_11_fails_and_newer_than_tested_warns():
+    assert doctor.check_python((3, 10, 1)).advice == "Make a virtual environment with Python 3.11 to 3.13."
+    assert doctor.check_python((3, 10, 1)).status == "fail"
+    assert doctor.check_python((3, 11, 0)).status == doctor.check_python((3, 13, 9)).status == "ok"
     assert doctor.check_python((3, 14, 0)).status == "warn"
 
 
