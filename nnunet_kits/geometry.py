@@ -5,7 +5,7 @@ patient's right to the left (nibabel's code IPL). A plane taken from such an arr
 is what a radiologist expects to see: the patient's right on the image's left, the front or the head at the top.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import nibabel as nib
@@ -115,6 +115,24 @@ def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, flo
 def crop(array: NDArray[Any], box: Box) -> NDArray[Any]:
     """The part of a volume inside a box, as a view."""
     return array[tuple(slice(start, stop) for start, stop in box)]
+
+
+def copy_planes(
+    source: NDArray[Any], target: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+) -> None:
+    """Copy a volume into a C-ordered one plane by plane, so that both stay in the processor's cache.
+
+    Args:
+        source: (z, y, x) with any strides.
+        target: (z, y, x), C-ordered; its dtype is converted to.
+        change: applied to each plane in the target's dtype.
+    """
+    across = 1 if np.argmin(np.abs(source.strides)) == 0 else 0
+    for plane, into in zip(np.moveaxis(source, across, 0), np.moveaxis(target, across, 0), strict=True):
+        values = np.ascontiguousarray(plane).astype(target.dtype, copy=False)
+        into[...] = (
+            values if change is None else change(values.copy() if np.may_share_memory(values, source) else values)
+        )
 
 
 def fullest_point(mask: NDArray[np.bool_]) -> tuple[int, int, int]:

@@ -12,8 +12,11 @@ from small_models import ByIntensity, model, plans_with, stock_predictor
 from small_plans import REGIONS
 
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.geometry import crop, nonzero_box
 from nnunet_kits.inference.coarse_to_fine import Settings, predict_array
 from nnunet_kits.inference.roi import RoiSettings
+from nnunet_kits.inference.stage import image_block, label_block
+from nnunet_kits.resampling.grid import model_grid
 
 WHOLE = Settings(mirror=False)
 SPACING = (3.0, 1.5, 1.5)
@@ -102,6 +105,34 @@ def test_the_whole_volume_gives_the_label_map_of_stock_nnunet(shape, spacing, ta
     different = found != stock_export(ours, logits, properties)
     assert different.mean() <= 1e-2
     assert (stock_margins(ours, logits, properties)[different] <= 2e-2).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(6, 18)] * 3),
+    spacing=st.tuples(*[st.sampled_from([1.0, 2.0, 3.0, 6.5])] * 3),
+    target=st.tuples(*[st.sampled_from([1.0, 2.0, 3.3])] * 3),
+    transpose=st.permutations([0, 1, 2]),
+    seed=st.integers(0, 99),
+)
+def test_a_box_holds_the_image_and_the_coarse_labels_that_stocks_preprocessing_of_the_whole_has_there(
+    shape, spacing, target, transpose, seed
+):
+    random = np.random.default_rng(seed)
+    fine = model(ByIntensity(), plans_with(target, transpose=transpose), "3d_cascade_fullres")
+    image = random.choice([-150, 50, 450], shape).astype(np.int16)  # every plane has the whole range
+    coarse = random.integers(0, 4, shape, np.uint8)
+    image[0] = 0  # is cropped away
+    expected, seg, _ = DefaultPreprocessor(verbose=False).run_case_npy(
+        *(image[None].astype(np.float32), coarse[None].astype(np.float32), {"spacing": list(spacing)}),
+        *(fine.plans, fine.configuration, fine.dataset_json),
+    )
+    grid = model_grid(fine.plans.plans, fine.configuration.configuration, nonzero_box(image), shape, spacing)
+    z, y, x = (tuple(sorted(random.choice(size + 1, 2, replace=False).tolist())) for size in grid.shape)
+    block = image_block(fine, image.transpose(transpose), grid, (z, y, x)).numpy()
+    assert np.allclose(block[0], crop(expected[0], (z, y, x)), atol=1e-5)
+    labels = label_block(fine, lambda box: crop(coarse.transpose(transpose), box), grid, (z, y, x)).numpy()
+    assert np.array_equal(labels, [crop(seg[0], (z, y, x)) == label for label in (1, 2, 3)])
 
 
 @pytest.mark.parametrize("labels", [None, REGIONS])

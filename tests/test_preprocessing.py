@@ -163,6 +163,14 @@ def test_two_channels_go_through_nnunets_reader_and_labels_without_an_equal_thro
     assert no_equal({**configuration.configuration, **NOT_RESAMPLED}) == []
 
 
+def test_a_case_of_more_channels_than_the_plans_know_is_refused_as_by_nnunet():
+    manager = PlansManager(small_plans("classes"))
+    arguments = (np.ones((2, 4, 4, 4), np.float32), None, {"spacing": [7.0, 7.0, 7.0]}, manager)
+    for preprocessor in (DefaultPreprocessor(verbose=False), FastPreprocessor()):
+        with pytest.raises(IndexError):
+            preprocessor.run_case_npy(*arguments, manager.get_configuration("3d_fullres"), {})
+
+
 def test_labels_above_127_and_labels_that_are_no_integers_become_what_nnunet_makes_of_them():
     manager = PlansManager(small_plans("classes"))
     given_plans = (manager, manager.get_configuration("3d_fullres"), small_dataset_json("classes"))

@@ -9,8 +9,9 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from nnunet_kits.errors import ResamplingError
+from nnunet_kits.geometry import crop
 from nnunet_kits.resampling import volumes
-from nnunet_kits.resampling.labels import resample_labels
+from nnunet_kits.resampling.labels import label_resampling, resample_labels
 from nnunet_kits.resampling.operators import axis_operator
 from nnunet_kits.resampling.scheme import Scheme, scheme_of, separate_axis
 from nnunet_kits.resampling.volumes import resample_volume
@@ -119,14 +120,18 @@ def test_an_operator_of_no_samples_or_unknown_order_is_refused(arguments):
 
 @given(resized(), st.sampled_from([0, 1, 1, 1]), axes, seeds, st.sampled_from(["int8", "uint8", "int16", "float32"]))
 @settings(max_examples=150, deadline=None)
-def test_label_maps_equal_nnunets_to_the_last_tie(pair, order, axis, seed, dtype):
+def test_label_maps_and_any_box_of_them_equal_nnunets_to_the_last_tie(pair, order, axis, seed, dtype):
     old, new = pair
     random = np.random.default_rng(seed)
     labels = random.integers(0 if dtype == "uint8" else -1, 4, old)
     labels = np.where(random.random(old) < random.random(), 0, labels).astype(dtype)
     found = resample_labels(labels, new, Scheme(order, axis))
     assert found.dtype == labels.dtype
-    assert np.array_equal(found, reference(labels[None].astype(np.float32), new, Scheme(order, axis), True)[0])
+    expected = reference(labels[None].astype(np.float32), new, Scheme(order, axis), True)[0]
+    assert np.array_equal(found, expected)
+    z, y, x = (tuple(sorted(random.choice(size + 1, 2, replace=False).tolist())) for size in new)
+    wanted = label_resampling(old, new, Scheme(order, axis), (z, y, x))
+    assert np.array_equal(wanted(crop(labels, wanted.needed)), crop(expected, (z, y, x)))
 
 
 @pytest.mark.parametrize("values", [[0, 200, 70000], [0.0, 1.5, -2.25], [-300, 0, 300]])

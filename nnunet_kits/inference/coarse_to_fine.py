@@ -20,7 +20,7 @@ from nnunet_kits.geometry import Box, nonzero_box, whole_box
 from nnunet_kits.inference.export import labels_of, samples_for, segment
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
-from nnunet_kits.inference.stage import Answer, image_block, label_block, run_network
+from nnunet_kits.inference.stage import Answer, image_block, intensity, label_block, run_network
 from nnunet_kits.resampling.grid import ModelGrid, model_grid
 
 AIR_HU = -500.0
@@ -249,7 +249,7 @@ class _Scan:
                 assert coarse is not None  # check_models refuses a cascade without
 
                 def coarse_labels(turned_box: Box) -> NDArray[np.uint8]:
-                    return np.ascontiguousarray(labels_of([coarse], grid.turn_back(turned_box)).transpose(grid.axes))
+                    return labels_of([coarse], grid.turn_back(turned_box)).transpose(grid.axes)
 
                 block = torch.cat([block, label_block(model, coarse_labels, grid, model_box)])
         starts = tiling.starts(grid.shape, model_box)
@@ -260,9 +260,8 @@ class _Scan:
 
 def _wanted(model: Model, settings: Settings) -> Callable[[Tensor], bool] | None:
     """Whether a normalised window holds more than air; None for all windows."""
-    if settings.whole_volume or model.configuration.normalization_schemes[0] != "CTNormalization":
+    normalised = intensity(model)
+    if settings.whole_volume or np.isneginf(normalised.lowest):
         return None
-    given = model.plans.foreground_intensity_properties_per_channel["0"]
-    least = max(AIR_HU, float(given["percentile_00_5"]) + 1.0)
-    threshold = (least - float(given["mean"])) / max(float(given["std"]), 1e-8)
+    threshold = normalised.of(max(AIR_HU, normalised.lowest + 1.0))
     return lambda window: bool((window[0] > threshold).any())

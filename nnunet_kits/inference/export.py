@@ -15,8 +15,8 @@ from torch import Tensor
 
 from nnunet_kits.geometry import Box
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.resample import BoxResampling, box_resampling
 from nnunet_kits.inference.stage import Answer, scheme
+from nnunet_kits.resampling.boxes import BoxResampling, box_resampling
 from nnunet_kits.resampling.cells import Points, Taps, corners, in_chunks, mixed_places, of_box, spread, taps_along
 from nnunet_kits.resampling.grid import ModelGrid
 

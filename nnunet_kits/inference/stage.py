@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.geometry import Box, crop
+from nnunet_kits.geometry import Box, copy_planes, crop
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.resample import box_resampling
 from nnunet_kits.inference.windows import Starts, Tiling, sliding_window
+from nnunet_kits.intensity import Intensity, planned_intensity
 from nnunet_kits.machine import keep_freed_memory
+from nnunet_kits.resampling.boxes import box_resampling
 from nnunet_kits.resampling.grid import ModelGrid
+from nnunet_kits.resampling.labels import label_resampling
 from nnunet_kits.resampling.scheme import Kind, Scheme
 
 SURE = 30.0
 """Logit of the background where no window was run; representable in half precision."""
-
-
-TIE = 1e-4
-"""Where two labels have the same share of a voxel, the nearest one wins by so much."""
 
 
 @dataclass
@@ -65,41 +63,19 @@ def scheme(model: Model, grid: ModelGrid, kind: Kind) -> Scheme:
     return found
 
 
-def normaliser(model: Model, scan: NDArray[np.generic]) -> tuple[Callable[[Tensor], Tensor], tuple[float, float]]:
-    """What the plans do to intensities, and the range of the result over the whole scan.
-
-    Args:
-        model: whose plans.
-        scan: (z, y, x), what is not all zero of it.
+def intensity(model: Model) -> Intensity:
+    """What the plans do to intensities.
 
     Raises:
         InferenceError: a normalisation that needs more than the voxel and the plans.
     """
-    scheme = model.configuration.normalization_schemes[0]
-    if scheme not in ("CTNormalization", "NoNormalization"):
+    found = planned_intensity(model.plans.plans, model.configuration.configuration)
+    if found is None:
         raise InferenceError(
-            f"{model.folder.name}: its plans normalise with {scheme}; CT models use CTNormalization. "
-            "Predict with nnUNetv2_predict."
+            f"{model.folder.name}: its plans normalise with {model.configuration.normalization_schemes[0]}; CT models "
+            "use CTNormalization. Predict with nnUNetv2_predict."
         )
-    lowest, highest, mean, std = -np.inf, np.inf, 0.0, 1.0
-    if scheme == "CTNormalization":
-        given = model.plans.foreground_intensity_properties_per_channel["0"]
-        lowest, highest = float(given["percentile_00_5"]), float(given["percentile_99_5"])
-        mean, std = float(given["mean"]), max(float(given["std"]), 1e-8)
-    least, most = _range(scan, lowest, highest)
-
-    def normalise(block: Tensor) -> Tensor:
-        return block.clamp_(lowest, highest).sub_(mean).div_(std)
-
-    return normalise, ((least - mean) / std, (most - mean) / std)
-
-
-def _range(scan: NDArray[np.generic], lowest: float, highest: float) -> tuple[float, float]:
-    """Least and greatest value of a scan, clipped; a look at every 256th voxel is enough where both clips are met."""
-    few = scan[::4, ::8, ::8]
-    if few.size == 0 or few.min() > lowest or few.max() < highest:
-        few = scan
-    return max(lowest, float(few.min())), min(highest, float(few.max()))
+    return found
 
 
 @torch.inference_mode()
@@ -115,12 +91,12 @@ def image_block(model: Model, scan: NDArray[np.generic], grid: ModelGrid, box: B
     Returns:
         (1, z, y, x), float32, on the model's device.
     """
-    inside = crop(scan, grid.cropped)
-    normalise, (least, most) = normaliser(model, inside)
-    wanted = box_resampling(inside.shape, grid.shape, scheme(model, grid, "data"), box)
-    block = np.array(crop(inside, wanted.needed), dtype=np.float32, order="C")  # a copy: it is normalised in place
-    tensor = normalise(torch.from_numpy(block).to(model.device))
-    return wanted(tensor).clamp_(least, most)[None]
+    inside, normalised = crop(scan, grid.cropped), intensity(model)
+    wanted = box_resampling(grid.extent, grid.shape, scheme(model, grid, "data"), box)
+    source = crop(inside, wanted.needed)
+    block = np.empty(source.shape, np.float32)
+    copy_planes(source, block, normalised)
+    return wanted(torch.from_numpy(block).to(model.device)).clamp_(*normalised.range_of(inside))[None]
 
 
 def label_block(model: Model, coarse_labels: Callable[[Box], NDArray[np.uint8]], grid: ModelGrid, box: Box) -> Tensor:
@@ -135,23 +111,10 @@ def label_block(model: Model, coarse_labels: Callable[[Box], NDArray[np.uint8]],
     Returns:
         (labels, z, y, x), float32, on the model's device.
     """
-    offset = [start for start, _ in grid.cropped]
-    wanted = box_resampling(grid.extent, grid.shape, scheme(model, grid, "seg"), box)
-    needed = [(start + at, stop + at) for (start, stop), at in zip(wanted.needed, offset, strict=True)]
-    labels = torch.from_numpy(coarse_labels((needed[0], needed[1], needed[2]))).to(model.device)
-    nearest = box_resampling(grid.extent, grid.shape, Scheme(0), box)
-    origin = [start - first for (start, _), (first, _) in zip(nearest.needed, wanted.needed, strict=True)]
-    inside = labels[
-        tuple(slice(at, at + stop - start) for at, (start, stop) in zip(origin, nearest.needed, strict=True))
-    ]
-    closest = nearest(inside.float())
-    resampled = torch.zeros_like(closest)
-    best = torch.full_like(closest, -1.0)
-    for label in torch.unique(labels).tolist():
-        share = wanted((labels == label).float()) + TIE * (closest == label)
-        resampled[share > best] = label
-        best = torch.maximum(best, share)
-    return torch.stack([(resampled == int(label)).float() for label in model.labels.foreground_labels])
+    wanted = label_resampling(grid.extent, grid.shape, scheme(model, grid, "seg"), box)
+    z, y, x = ((start + at, stop + at) for (start, stop), (at, _) in zip(wanted.needed, grid.cropped, strict=True))
+    labels = torch.from_numpy(wanted(coarse_labels((z, y, x)))).to(model.device)
+    return torch.stack([(labels == int(label)).float() for label in model.labels.foreground_labels])
 
 
 @torch.inference_mode()

@@ -1,28 +1,25 @@
 """nnU-Net's DefaultPreprocessor with its slow steps replaced by equal fast ones."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import blosc2
 import numpy as np
-from nnunetv2.preprocessing.normalization.default_normalization_schemes import CTNormalization, NoNormalization
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import PreprocessingError
-from nnunet_kits.geometry import Box, nonzero_box
+from nnunet_kits.geometry import Box, copy_planes, nonzero_box
 from nnunet_kits.images import Scan, read_scan, read_volume
+from nnunet_kits.intensity import planned_intensity
 from nnunet_kits.preprocessing.foreground import outside, sample_locations
 from nnunet_kits.resampling.grid import ModelGrid, model_grid
 from nnunet_kits.resampling.labels import resample_labels
 from nnunet_kits.resampling.scheme import Kind
 from nnunet_kits.resampling.volumes import resample_volume
-
-VOXELWISE = {"CTNormalization": CTNormalization, "NoNormalization": NoNormalization}
-"""nnU-Net's normalisations that treat every voxel by itself, so that they can be run a piece at a time."""
 
 CODECS = {"lz4hc": blosc2.Codec.LZ4HC, "lz4": blosc2.Codec.LZ4}
 """Compressors whose files stock training reads. nnU-Net's own is lz4hc; lz4 is faster and its files are larger."""
@@ -138,16 +135,15 @@ class FastPreprocessor(DefaultPreprocessor):
         plans: PlansManager,
     ) -> NDArray[np.float32]:
         """Normalise into a new float32 array (c, z, y, x)."""
-        intensities = plans.foreground_intensity_properties_per_channel
-        schemes = configuration.normalization_schemes[: len(data)]
+        channels = range(len(data))
+        planned = [planned_intensity(plans.plans, configuration.configuration, channel) for channel in channels]
+        by_voxel = None not in planned
         image = np.empty(data.shape, np.float32)
-        for channel, scheme in enumerate(schemes):
-            run = None
-            if set(schemes) <= set(VOXELWISE):
-                masked = configuration.use_mask_for_norm[channel]
-                run = VOXELWISE[scheme](use_mask_for_norm=masked, intensityproperties=intensities[str(channel)]).run
-            copy_planes(data[channel], image[channel], run)
-        return image if set(schemes) <= set(VOXELWISE) else self._normalize(image, labels, configuration, intensities)
+        for source, target, intensity in zip(data, image, planned, strict=True):
+            copy_planes(source, target, intensity if by_voxel else None)
+        if by_voxel:
+            return image
+        return self._normalize(image, labels, configuration, plans.foreground_intensity_properties_per_channel)
 
 
 def read_files(files: Sequence[str], plans: PlansManager) -> Scan:
@@ -183,24 +179,6 @@ def save_case(
         blocks_seg=blocks_seg,
         codec=CODECS[codec],
     )
-
-
-def copy_planes(
-    source: NDArray[Any], target: NDArray[Any], change: Callable[[NDArray[Any]], NDArray[Any]] | None = None
-) -> None:
-    """Copy a volume into a C-ordered one plane by plane, so that both stay in the processor's cache.
-
-    Args:
-        source: (z, y, x) with any strides.
-        target: (z, y, x), C-ordered; its dtype is converted to.
-        change: applied to each plane in the target's dtype.
-    """
-    across = 1 if np.argmin(np.abs(source.strides)) == 0 else 0
-    for plane, into in zip(np.moveaxis(source, across, 0), np.moveaxis(target, across, 0), strict=True):
-        values = np.ascontiguousarray(plane).astype(target.dtype, copy=False)
-        into[...] = (
-            values if change is None else change(values.copy() if np.may_share_memory(values, source) else values)
-        )
 
 
 def _labels(seg: NDArray[Any] | None, data: NDArray[Any], box: Box) -> NDArray[Any]:

@@ -1,23 +1,99 @@
 """Resampling label maps: for every voxel the label that the reference picks, ties included."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import ResamplingError
+from nnunet_kits.geometry import Box, crop, whole_box
 from nnunet_kits.resampling.cells import Points, Taps, corners, in_chunks, mixed_places, of_box, spread, taps_along
 from nnunet_kits.resampling.operators import axis_operator
 from nnunet_kits.resampling.scheme import Scheme
 from nnunet_kits.resampling.volumes import check_shapes, slabs
 
 
-def resample_labels(labels: NDArray[Any], new_shape: Sequence[int], scheme: Scheme) -> NDArray[Any]:
-    """Resample a label map exactly as nnU-Net's ``resample_data_or_seg_to_shape`` does with ``is_seg``.
+@dataclass(frozen=True)
+class LabelResampling:
+    """How one box of a resampled label map is made.
 
-    With order 1 every label's mask is interpolated linearly and the largest value wins; where two are equal, which
-    happens wherever a new voxel's centre lies half way between two labels, the nearest voxel's label wins.
+    Attributes:
+        needed: the box before that it draws on.
+        taps: the samples that its voxels lie between along each axis, counted from the start of ``needed``.
+        nearest: the sample closest to each voxel along each axis, counted likewise.
+    """
+
+    needed: Box
+    taps: tuple[Taps, Taps, Taps]
+    nearest: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+
+    def __call__(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Resample.
+
+        Args:
+            labels: (z, y, x) label values of any integer or floating dtype, exactly the ``needed`` box.
+
+        Returns:
+            (z, y, x) of the size of the box, in the dtype of ``labels``.
+        """
+        classes, values = _as_classes(labels)
+        depth, height, width = (len(nearest) for nearest in self.nearest)
+        result = np.empty((depth, height, width), classes.dtype)
+        for rows in slabs(0, depth, height * width * 16):
+            inside, here = of_box(self.taps, (rows, (0, height), (0, width)))
+            part, slab = classes[inside], result[slice(*rows)]
+            slab[...] = spread(part, [tap.samples[0] for tap in here])
+            z, y, x = mixed_places(part, here)
+            for piece in in_chunks(len(z)):
+                places = (z[piece], y[piece], x[piece])
+                at = (places[0] + rows[0], places[1], places[2])
+                closest = classes[tuple(nearest[i] for nearest, i in zip(self.nearest, at, strict=True))]
+                slab[places] = _winners(part, here, places, closest)
+        return result.astype(labels.dtype, copy=False) if values is None else values[result]
+
+
+def label_resampling(old: Sequence[int], new: Sequence[int], scheme: Scheme, box: Box) -> LabelResampling:
+    """Prepare to make one box of a label map, resampled exactly as nnU-Net's ``resample_data_or_seg_to_shape`` does.
+
+    With order 1 every label's mask is interpolated linearly and the largest value wins; where some are equal, which
+    happens wherever a new voxel's centre lies half way between two labels, the nearest voxel's label wins if it is one
+    of them, and else the smallest.
+
+    Args:
+        old: shape before.
+        new: shape after.
+        scheme: order 0 or 1, and order 0 along a separate axis.
+        box: half-open, in voxels after.
+
+    Raises:
+        ResamplingError: not three-dimensional, empty, or another order.
+
+    Source: batchgenerators.augmentations.utils.resize_segmentation with its default ``seg_tiebreak``.
+    """
+    check_shapes(old, new)
+    taps = taps_along(scheme, old, new)
+    if taps is None or scheme.separate_order > 0:
+        raise ResamplingError(
+            f"label map with a spline of order {scheme.order}, or {scheme.separate_order} along a separate axis: "
+            "only order 0 or 1, and 0 along a separate axis, have an exact equivalent. Use nnU-Net's own function."
+        )
+    needed, parts, closest = [], [], []
+    for axis, (tap, rows) in enumerate(zip(taps, box, strict=True)):
+        nearest = axis_operator(old[axis], new[axis], 0).first if tap.linear else tap.samples[0]
+        samples = [*tap.samples[:, slice(*rows)], nearest[slice(*rows)]]
+        first = int(min(indices.min() for indices in samples))
+        needed.append((first, int(max(indices.max() for indices in samples)) + 1))
+        parts.append(tap.part(rows, first))
+        closest.append(nearest[slice(*rows)] - first)
+    return LabelResampling(
+        (needed[0], needed[1], needed[2]), (parts[0], parts[1], parts[2]), (closest[0], closest[1], closest[2])
+    )
+
+
+def resample_labels(labels: NDArray[Any], new_shape: Sequence[int], scheme: Scheme) -> NDArray[Any]:
+    """Resample a label map whole: :func:`label_resampling` of the box over everything.
 
     Args:
         labels: (z, y, x) label values of any integer or floating dtype.
@@ -29,34 +105,12 @@ def resample_labels(labels: NDArray[Any], new_shape: Sequence[int], scheme: Sche
 
     Raises:
         ResamplingError: not three-dimensional, empty, or another order.
-
-    Source: batchgenerators.augmentations.utils.resize_segmentation with its default ``seg_tiebreak``.
     """
     whole = check_shapes(labels.shape, new_shape)
     if labels.shape == whole:
         return labels.copy()
-    taps = taps_along(scheme, labels.shape, whole)
-    if taps is None or scheme.separate_order > 0:
-        raise ResamplingError(
-            f"label map with a spline of order {scheme.order}, or {scheme.separate_order} along a separate axis: "
-            "only order 0 or 1, and 0 along a separate axis, have an exact equivalent. Use nnU-Net's own function."
-        )
-    classes, values = _as_classes(labels)
-    nearest = [
-        axis_operator(old, new, 0).first if tap.linear else tap.samples[0]
-        for tap, old, new in zip(taps, labels.shape, whole, strict=True)
-    ]
-    result = np.empty(whole, classes.dtype)
-    for rows in slabs(0, whole[0], result[0].size * 16):
-        needed, here = of_box(taps, (rows, (0, whole[1]), (0, whole[2])))
-        part, slab = classes[needed], result[slice(*rows)]
-        slab[...] = spread(part, [tap.samples[0] for tap in here])
-        z, y, x = mixed_places(part, here)
-        for piece in in_chunks(len(z)):
-            places = (z[piece], y[piece], x[piece])
-            closest = classes[nearest[0][places[0] + rows[0]], nearest[1][places[1]], nearest[2][places[2]]]
-            slab[places] = _winners(part, here, places, closest)
-    return result.astype(labels.dtype, copy=False) if values is None else values[result]
+    wanted = label_resampling(labels.shape, whole, scheme, whole_box(whole))
+    return wanted(crop(labels, wanted.needed))
 
 
 def _as_classes(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -1,7 +1,7 @@
 """Resampling of any box between a scan and a grid, on any device: as nnU-Net does, without the rest of the scan.
 
-Only the voxels that a box's splines draw on are touched. The matrices are those of :mod:`nnunet_kits.resampling`; here
-they are applied to tensors of several channels, on the GPU where there is one.
+Only the voxels that a box's splines draw on are touched. The operators are applied to tensors of several channels, on
+the GPU where there is one.
 """
 
 from collections.abc import Sequence
