@@ -108,7 +108,7 @@ def train(work: Path, tree: Path, options: argparse.Namespace) -> None:
 
 def train_only(command: list[str], log: Path) -> None:
     """Run a training and leave out its validation, which predicts every training case at full resolution."""
-    folder = Path(os.environ["nnUNet_results"]) / DATASET / f"{TRAINER}__{PLANS}__3d_cascade_fullres" / "fold_all"
+    folder = model_folder("3d_cascade_fullres") / "fold_all"
     with log.open("a") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     while process.poll() is None and not (folder / "checkpoint_final.pth").is_file():

@@ -196,7 +196,7 @@ def _predict(out: Path, form: Form, progress: Progress, device: str) -> None:
 
 def _postprocess_and_score(out: Path, cascade: Cascade, progress: Progress) -> None:
     model = cascade.stage.next_model.path
-    validation = model / "fold_0" / "validation"
+    validation = cascade.stage.next_model.fold(0) / "validation"
     truth = out / "nnUNet_preprocessed" / DATASET / "gt_segmentations"
     described = ["-plans_json", str(model / "plans.json"), "-dataset_json", str(model / "dataset.json")]
     raw, final = str(out / "predictions" / CASCADE), str(out / "predictions" / "postprocessed")

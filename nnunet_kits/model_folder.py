@@ -30,8 +30,13 @@ class ModelFolder:
     def at(cls, folder: Path) -> "ModelFolder | None":
         """Take a folder's name apart; None where it is not the name of a model's."""
         path = folder.resolve()
-        parts = path.name.split(SEPARATOR)
-        return cls(path.parent, *parts) if len(parts) == 3 else None
+        return cls.named(path.parent, path.name)
+
+    @classmethod
+    def named(cls, dataset_folder: Path, name: str) -> "ModelFolder | None":
+        """The model with this name of a folder; None where no model has such a name."""
+        parts = name.split(SEPARATOR)
+        return cls(dataset_folder, *parts) if len(parts) == 3 else None
 
     @property
     def path(self) -> Path:
@@ -46,6 +51,12 @@ class ModelFolder:
     def fold(self, fold: int | str) -> Path:
         """Folder of one fold, 0 to 4 or ``all``."""
         return self.path / f"fold_{fold}"
+
+
+def model_folders(dataset_folder: Path) -> list[ModelFolder]:
+    """The models that ``nnUNet_results/DatasetNNN_Name`` holds."""
+    names = sorted(path.name for path in dataset_folder.iterdir() if path.is_dir())
+    return [found for name in names if (found := ModelFolder.named(dataset_folder, name))]
 
 
 def fold_folders(folder: Path) -> dict[str, Path]:

@@ -8,8 +8,7 @@ import pytest
 from small_plans import cascade_plans
 
 from nnunet_kits.errors import TrainerNameError, TrainingError
-from nnunet_kits.model_folder import ModelFolder
-from nnunet_kits.training import checkpoints
+from nnunet_kits.model_folder import FINAL, LATEST, ModelFolder
 from nnunet_kits.training.cascade import load_cascade, steps_left, train_cascade
 from nnunet_kits.training.previous_stage import explain, previous_stage, unusable_predictions
 
@@ -37,7 +36,7 @@ def predict(stage, case, shape=(4, 5, 6)):
 
 def finish(folder):
     folder.mkdir(parents=True)
-    with zipfile.ZipFile(folder / checkpoints.FINAL, "w") as archive:
+    with zipfile.ZipFile(folder / FINAL, "w") as archive:
         archive.writestr("data.pkl", "weights")
 
 
@@ -106,7 +105,7 @@ def test_the_steps_left_follow_what_is_on_disk(planned):
     cascade.stage.predictions.mkdir(parents=True)
     finish(cascade.stage.model.fold(0))
     cascade.stage.model.fold(1).mkdir()
-    (cascade.stage.model.fold(1) / checkpoints.LATEST).touch()
+    (cascade.stage.model.fold(1) / LATEST).touch()
     predict(cascade.stage, "a")
     assert words(steps_left(cascade, [1])) == [f"{low} 0 --val", f"{low} 1 --c", f"{full} 1"]
     predict(cascade.stage, "b")

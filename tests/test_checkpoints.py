@@ -1,5 +1,6 @@
 import torch
 
+from nnunet_kits.model_folder import BEST, LATEST
 from nnunet_kits.training import checkpoints
 
 
@@ -26,26 +27,26 @@ def test_a_flipped_byte_a_cut_and_an_empty_file_are_not_readable(tmp_path):
 def test_the_newest_good_checkpoint_is_chosen(tmp_path):
     import os
 
-    for age, name in enumerate((checkpoints.BEST, checkpoints.PREVIOUS, checkpoints.LATEST)):
+    for age, name in enumerate((BEST, checkpoints.PREVIOUS, LATEST)):
         os.utime(save(tmp_path / name, age), ns=(age * 10**9, age * 10**9))
-    latest = tmp_path / checkpoints.LATEST
+    latest = tmp_path / LATEST
     assert checkpoints.newest_readable(tmp_path, besides=latest) == tmp_path / checkpoints.PREVIOUS
     (tmp_path / checkpoints.PREVIOUS).write_bytes(b"damaged")
-    assert checkpoints.newest_readable(tmp_path, besides=latest) == tmp_path / checkpoints.BEST
-    (tmp_path / checkpoints.BEST).unlink()
+    assert checkpoints.newest_readable(tmp_path, besides=latest) == tmp_path / BEST
+    (tmp_path / BEST).unlink()
     assert checkpoints.newest_readable(tmp_path, besides=latest) is None
 
 
 def test_what_a_kill_left_half_written_is_removed_and_nothing_else(tmp_path):
-    save(tmp_path / checkpoints.LATEST, 1)
+    save(tmp_path / LATEST, 1)
     (tmp_path / "checkpoint_latest.pth.part").write_bytes(b"half")
     checkpoints.remove_unfinished(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [checkpoints.LATEST]
+    assert [p.name for p in tmp_path.iterdir()] == [LATEST]
 
 
 def test_only_the_latest_checkpoint_is_kept_as_previous_and_stays_in_place(tmp_path):
-    latest = save(tmp_path / checkpoints.LATEST, 1)
-    checkpoints.keep_previous(save(tmp_path / checkpoints.BEST, 5))
+    latest = save(tmp_path / LATEST, 1)
+    checkpoints.keep_previous(save(tmp_path / BEST, 5))
     assert not (tmp_path / checkpoints.PREVIOUS).exists()
     checkpoints.keep_previous(latest)
     checkpoints.keep_previous(latest)

@@ -6,7 +6,7 @@ from nnunetv2.utilities.file_path_utilities import (
     parse_dataset_trainer_plans_configuration_from_path,
 )
 
-from nnunet_kits.model_folder import ModelFolder, fold_folders
+from nnunet_kits.model_folder import ModelFolder, fold_folders, model_folders
 
 DATASET = "Dataset064_KiTS2019"
 PARTS = ("ResUNetTrainer_Adam", "KiTSCascadePlans", "3d_lowres")
@@ -42,6 +42,14 @@ def test_the_folder_one_stands_in_has_its_whole_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["fold_0", "ResUNetTrainer__Plans", "A__B__C__D", ""])
 def test_other_names_are_no_model_folders(tmp_path, name):
     assert ModelFolder.at(tmp_path / name) is None
+
+
+def test_the_models_of_a_dataset_are_found_among_its_folders(tmp_path):
+    models = [ModelFolder(tmp_path, trainer, *PARTS[1:]) for trainer in ("ATrainer", "BTrainer")]
+    for path in (*(model.path for model in models), tmp_path / "ensembles"):
+        path.mkdir()
+    (tmp_path / "a__b__notes.txt").touch()
+    assert model_folders(tmp_path) == models
 
 
 def test_folds_are_the_folders_that_are_there(tmp_path):

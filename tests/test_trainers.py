@@ -7,6 +7,7 @@ from small_plans import CLASSES, REGIONS, architecture, cascade_plans, configura
 
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainerNameError, TrainingError
+from nnunet_kits.model_folder import FINAL, LATEST
 from nnunet_kits.training import checkpoints
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.sampling import SAMPLINGS
@@ -189,10 +190,10 @@ def test_a_checkpoint_comes_back_whole_and_a_damaged_one_falls_back_when_trainin
         trainer.current_epoch = epoch
         with torch.no_grad():
             trainer.network.decoder.seg_layers[0].bias.fill_(epoch)
-        trainer.save_checkpoint(str(folder / checkpoints.LATEST))
-    assert sorted(p.name for p in folder.glob("*.pth*")) == [checkpoints.LATEST, checkpoints.PREVIOUS]
+        trainer.save_checkpoint(str(folder / LATEST))
+    assert sorted(p.name for p in folder.glob("*.pth*")) == [LATEST, checkpoints.PREVIOUS]
 
-    latest = folder / checkpoints.LATEST
+    latest = folder / LATEST
     fresh = initialised(make())
     fresh.load_checkpoint(str(latest))
     assert (fresh.current_epoch, float(fresh.network.decoder.seg_layers[0].bias.detach()[0])) == (2, 1.0)
@@ -215,7 +216,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_and_no_rubbish(n
     from pathlib import Path
 
     trainer = initialised(make())
-    latest = Path(trainer.output_folder) / checkpoints.LATEST
+    latest = Path(trainer.output_folder) / LATEST
     trainer.save_checkpoint(str(latest))
     before = latest.read_bytes()
 
@@ -236,7 +237,7 @@ def test_stock_nnunet_loads_our_checkpoint_without_our_loader(nnunet):
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     trainer = initialised(make("PlainUNetTrainer"))
-    file = str(Path(trainer.output_folder) / checkpoints.FINAL)
+    file = str(Path(trainer.output_folder) / FINAL)
     trainer.save_checkpoint(file)
     stock = initialised(nnUNetTrainer(plans(), "3d_fullres", 0, dataset_json(), device=CPU))
     stock.load_checkpoint(file)

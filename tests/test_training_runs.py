@@ -14,7 +14,7 @@ from small_data import CASES, FORMS, small_dataset_json, small_plans, write_low_
 
 from nnunet_kits.architectures import pretrained
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training import checkpoints
+from nnunet_kits.model_folder import FINAL, LATEST
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.sampling import SAMPLINGS
@@ -82,7 +82,7 @@ def assert_same_state(one, other):
 def predict(trainer, root, form, case=CASES[-1]):
     """A case's labels, predicted from the model folder as nnU-Net's predictor loads it."""
     predictor = nnUNetPredictor(use_mirroring=False, device=CPU, perform_everything_on_device=False, allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,), checkpoints.FINAL)
+    predictor.initialize_from_trained_model_folder(trainer.output_folder_base, (0,), FINAL)
     image = root / "nnUNet_raw" / FORMS[form][0] / "imagesTr" / f"{case}_0000.nii.gz"
     data, properties = trainer.plans_manager.image_reader_writer_class().read_images([str(image)])
     found = predictor.predict_single_npy_array(data, properties)
@@ -149,7 +149,7 @@ def test_a_new_training_begins_from_imagenet_and_one_that_goes_on_does_not(small
         trainer.initialize()
         assert loaded == expected
         loaded.clear()
-    trainer.save_checkpoint(str(Path(trainer.output_folder) / checkpoints.LATEST))
+    trainer.save_checkpoint(str(Path(trainer.output_folder) / LATEST))
     options = {"configuration": "2d", "settings": {"imagenet_weights": str(weights)}}
     resumed(trainer, **options)
     assert loaded == []

@@ -9,7 +9,7 @@ import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from small_plans import configuration, dataset_json, plans
 
-from nnunet_kits.training import checkpoints
+from nnunet_kits.model_folder import BEST, FINAL, LATEST
 from nnunet_kits.training.trainers import trainer_class
 
 CPU = torch.device("cpu")
@@ -44,8 +44,8 @@ def test_the_training_ends_after_as_many_epochs_without_a_lower_loss_as_the_plan
     trainer = make("ResUNetTrainer_20epochs", [3, 2, 1, *[2] * 17], early_stopping_patience=4)
     trainer.run_training()
     assert trainer.current_epoch == 7
-    assert saved(trainer, checkpoints.FINAL)["current_epoch"] == 7
-    assert not (Path(trainer.output_folder) / checkpoints.LATEST).exists()
+    assert saved(trainer, FINAL)["current_epoch"] == 7
+    assert not (Path(trainer.output_folder) / LATEST).exists()
     assert "4 epochs without a new lowest validation loss" in Path(trainer.log_file).read_text()
 
 
@@ -65,7 +65,7 @@ def test_with_early_stopping_the_best_checkpoint_is_that_of_the_lowest_validatio
     trainer = make("ResUNetTrainer_AdamEarlyStop_9epochs", [3, 2, 1, 2, 2, 0.5, 2, 2, 2], early_stopping_patience=3)
     trainer.run_training()
     assert trainer.current_epoch == 9
-    best = saved(trainer, checkpoints.BEST)
+    best = saved(trainer, BEST)
     assert best["current_epoch"] == 6
     assert best["logging"]["val_losses"] == [3, 2, 1, 2, 2, 0.5]
     assert {len(values) for values in best["logging"].values()} == {6}
@@ -74,7 +74,7 @@ def test_with_early_stopping_the_best_checkpoint_is_that_of_the_lowest_validatio
 def test_without_early_stopping_the_best_checkpoint_is_nnunets(nnunet):
     trainer = make("ResUNetTrainer_4epochs", [3, 2, 1, 2])
     trainer.run_training()
-    assert saved(trainer, checkpoints.BEST)["current_epoch"] == 1  # the pseudo Dice never changes here
+    assert saved(trainer, BEST)["current_epoch"] == 1  # the pseudo Dice never changes here
 
 
 def test_a_stopped_training_stays_stopped_when_it_is_continued(nnunet):

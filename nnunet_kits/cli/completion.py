@@ -100,7 +100,9 @@ def _models(prefix: str, **_: Any) -> list[str]:
     """Folders of trained models in nnUNet_results; any other folder where none begins as typed."""
     from argcomplete.completers import DirectoriesCompleter
 
-    folders = [str(model) for folder in _dataset_folders("nnUNet_results") for model in folder.glob("*__*__*")]
+    from nnunet_kits.model_folder import model_folders
+
+    folders = [str(model.path) for folder in _dataset_folders("nnUNet_results") for model in model_folders(folder)]
     return sorted(name for name in folders if name.startswith(prefix)) or list(DirectoriesCompleter()(prefix))
 
 

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnunet_kits.model_folder import FINAL
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``predict``."""
@@ -32,7 +34,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "model none, and it sees the whole CT",
     )
     predict.add_argument("--folds", nargs="+", metavar="FOLD", help="default: every fold that is trained")
-    predict.add_argument("--checkpoint", default="checkpoint_final.pth", metavar="FILE", help="default: %(default)s")
+    predict.add_argument("--checkpoint", default=FINAL, metavar="FILE", help="default: %(default)s")
     predict.add_argument("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
     predict.add_argument(
         "--step", type=float, default=0.5, metavar="SHARE", help="window step as a share of the window (default: 0.5)"

@@ -153,6 +153,44 @@ def dataloaders(
     Returns:
         Training and validation loader; each has made its first batch.
     """
+    training, validation = _loaders(trainer, sampling, shares)
+    processes, on_gpu = get_allowed_n_proc_DA(), trainer.device.type == "cuda"
+    running = (
+        _in_processes(training, processes, max(6, processes // 2), on_gpu),
+        _in_processes(validation, max(1, processes // 2) if processes else 0, max(3, processes // 4), on_gpu),
+    )
+    for loader in running:
+        next(loader)
+    return running
+
+
+def _loaders(
+    trainer: "nnUNetTrainer", sampling: Sampling, shares: Mapping[frozenset[int], float]
+) -> tuple[KitsLoader, nnUNetDataLoader]:
+    """The loaders of training and validation, which do nothing yet."""
+    with_margin, augmented, plain = _transforms(trainer)
+    training, validation = trainer.get_tr_and_val_datasets()
+    patch_size, labels = trainer.configuration_manager.patch_size, trainer.label_manager
+    share = {"oversample_foreground_percent": trainer.oversample_foreground_percent}
+    module, _, name = str(sampling.loader).rpartition(".")
+    training_loader = getattr(import_module(module), name)(
+        training,
+        trainer.batch_size // sampling.images_per_case,
+        with_margin,
+        patch_size,
+        labels,
+        transforms=augmented,
+        plain_transforms=plain,
+        shares=shares,
+        **share,
+    )
+    return training_loader, nnUNetDataLoader(
+        validation, trainer.batch_size, patch_size, patch_size, labels, transforms=plain, **share
+    )
+
+
+def _transforms(trainer: "nnUNetTrainer") -> tuple[Any, Any, Any]:
+    """Size of a patch with the margin that its augmentation needs, the augmentation, and what goes without one."""
     manager, labels = trainer.configuration_manager, trainer.label_manager
     scales = trainer._get_deep_supervision_scales()
     rotation, dummy_2d, with_margin, mirrored = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
@@ -163,36 +201,10 @@ def dataloaders(
         "ignore_label": labels.ignore_label,
     }
     masks = manager.use_mask_for_norm
-    augmenting = trainer.get_training_transforms(
+    augmented = trainer.get_training_transforms(
         manager.patch_size, rotation, scales, mirrored, dummy_2d, use_mask_for_norm=masks, **task
     )
-    plain = trainer.get_validation_transforms(scales, **task)
-    training, validation = trainer.get_tr_and_val_datasets()
-    share = {"oversample_foreground_percent": trainer.oversample_foreground_percent}
-    module, _, name = str(sampling.loader).rpartition(".")
-    training_loader = getattr(import_module(module), name)(
-        training,
-        trainer.batch_size // sampling.images_per_case,
-        with_margin,
-        manager.patch_size,
-        labels,
-        transforms=augmenting,
-        plain_transforms=plain,
-        shares=shares,
-        **share,
-    )
-    validation_loader = nnUNetDataLoader(
-        validation, trainer.batch_size, manager.patch_size, manager.patch_size, labels, transforms=plain, **share
-    )
-    processes = get_allowed_n_proc_DA()
-    on_gpu = trainer.device.type == "cuda"
-    loaders = (
-        _in_processes(training_loader, processes, max(6, processes // 2), on_gpu),
-        _in_processes(validation_loader, max(1, processes // 2) if processes else 0, max(3, processes // 4), on_gpu),
-    )
-    for loader in loaders:
-        next(loader)
-    return loaders
+    return with_margin, augmented, trainer.get_validation_transforms(scales, **task)
 
 
 def _in_processes(loader: nnUNetDataLoader, processes: int, batches_ahead: int, pinned: bool) -> Any:
