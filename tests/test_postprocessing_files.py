@@ -12,7 +12,7 @@ from nnunet_kits.cli.main import main
 from nnunet_kits.errors import ImageError, KitsError, PostprocessingError
 from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.postprocessing import load_chain, postprocess_folder
-from nnunet_kits.postprocessing.determine import choose_chain
+from nnunet_kits.postprocessing.choice import choose_chain
 from nnunet_kits.postprocessing.operations import keep_largest
 from nnunet_kits.postprocessing.selection import determine_postprocessing, find_folds
 from nnunet_kits.releases import RELEASES

@@ -21,7 +21,7 @@ from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import union_box
 from nnunet_kits.images import check_same_grid, read_labels
 from nnunet_kits.model_folder import fold_folders
-from nnunet_kits.postprocessing.determine import choose_chain, score_chains
+from nnunet_kits.postprocessing.choice import choose_chain, score_chains
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
 from nnunet_kits.releases import Release, release_of
 
