@@ -2,12 +2,15 @@
 
 import argparse
 import base64
+import fnmatch
 import hashlib
 import json
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +24,11 @@ from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement import measure_files
+from nnunet_kits.reporting import page, study
 from nnunet_kits.reporting.palette import LABEL_COLOURS
 from nnunet_kits.reporting.report import write_report
 from nnunet_kits.reporting.study import ReportCase, year_of
-from nnunet_kits.reporting.training_log import read_history, read_model
+from nnunet_kits.reporting.training_log import History, TrainedModel, read_history, read_model
 
 
 @pytest.fixture
@@ -109,6 +113,19 @@ def evaluate_two(folders):
     return evaluate_folder(two, folders / "references", "23", folders / "scores")
 
 
+class Elements(HTMLParser):
+    """Names of all elements and attributes of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes = set(), set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
 def rows_of(text, heading):
     """Cells of the table in the section with this heading, a list each row."""
     (section,) = re.findall(rf"<section>\n<h2>{heading}</h2>(.*?)</section>", text, re.S)
@@ -171,6 +188,38 @@ def test_each_case_has_its_measures_with_the_mean_hu(folders):
     cells = re.sub(r"<[^>]+>", "|", article)
     assert "160 ± 0" in cells
     assert "|tumor 1|" in cells
+
+
+def test_the_ct_its_slices_and_its_spacing_are_stated_with_each_case(folders):
+    text = run_verb(folders, "--pictures", "1")
+    assert (
+        "CT <code>case_00002_0000.nii.gz</code>: 12 axial slices, 5.00 mm apart, of 60 × 80 voxels of 1.00 × 1.00 mm."
+        in text
+    )
+
+
+def test_a_lesion_too_small_for_the_decimals_is_listed_and_not_as_nothing(folders):
+    _, reference = case_arrays()
+    reference[11, 20, 70] = Label.CYST  # 0.005 mL
+    write_volume(folders / "predictions" / "case_00001.nii.gz", reference, KITS_AFFINE)
+    (row,) = re.findall(r"<tr><th scope=\"row\">cyst 2</th>.*</tr>", run_verb(folders))
+    assert re.findall(r"<td[^>]*>([^<]*)", row)[1] == "&lt; 0.1"
+
+
+def test_every_label_map_is_measured_once(folders, monkeypatch):
+    measured = []
+    measure = study.measure_labels
+    monkeypatch.setattr(study, "measure_labels", lambda *given: measured.append(1) or measure(*given))
+    run_verb(folders)
+    assert len(measured) == 3 + 2
+
+
+def test_the_template_and_the_style_sheet_are_installed_with_the_package():
+    files = {"report.html.jinja", "style.css"}
+    assert files == {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix in (".jinja", ".css")}
+    setup = (Path(page.__file__).parents[2] / "setup.py").read_text(encoding="utf-8")
+    patterns = re.findall(r'"reporting/([^"]+)"', setup)
+    assert all(any(fnmatch.fnmatch(name, pattern) for pattern in patterns) for name in files)
 
 
 def test_an_empty_prediction_and_a_missing_reference_are_said(folders):
@@ -255,6 +304,24 @@ def test_every_text_is_escaped_and_backticks_make_code(tmp_path):
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<script" not in text
     assert "<p>second <code>a &lt; b</code></p>" in text
+
+
+def test_names_of_cases_folds_and_models_cannot_leave_their_place_in_the_page(tmp_path):
+    evil = """x" onerror='alert(1)' <b>&`y`"""
+    ct, reference = case_arrays()
+    files = [tmp_path / f"{evil}_0000.nii.gz", tmp_path / f"{evil}.nii.gz"]
+    write_volume(files[0], ct.astype(np.float32), KITS_AFFINE)
+    write_volume(files[1], reference, KITS_AFFINE)
+    model = TrainedModel(evil, {evil: History({0: 1.0, 1: 0.5}, {0: 1.0}, {0: 0.1})}, [(evil, evil)])
+    case = ReportCase(evil, files[0], files[1], files[1])
+    write_report(tmp_path / "r.html", title=evil, intro=evil, facts=[(evil, evil)], cases=[case], models=[model])
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    seen = Elements(text)
+    assert "img" in seen.tags
+    assert "b" not in seen.tags
+    assert "onerror" not in seen.attributes
+    for chart in charts_of(text):
+        assert "<b>" not in chart
 
 
 def test_a_report_that_cannot_be_completed_leaves_the_old_one(folders):

@@ -246,8 +246,8 @@ def in_words(found: Finding) -> str:
 def voxels(found: Finding) -> str:
     """Which CT it is, and its grid."""
     (planes, rows, columns), (z, y, x) = found.shape_zyx, found.spacing_zyx_mm
-    grid = f"{planes} axial slices, {z:.2f} mm apart, of {rows} × {columns} voxels of {y:.2f} × {x:.2f} mm"
-    return f"CT `{found.image}`: {grid}."
+    slices = "1 axial slice" if planes == 1 else f"{planes} axial slices"
+    return f"CT `{found.image}`: {slices}, {z:.2f} mm apart, of {rows} × {columns} voxels of {y:.2f} × {x:.2f} mm."
 
 
 def measure_table(found: Finding) -> Table:

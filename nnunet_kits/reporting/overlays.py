@@ -189,11 +189,13 @@ def letters(prediction: NDArray[np.uint8], reference: NDArray[np.uint8] | None) 
         pieces, _ = ndimage.label(mask)
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
-        depth = ndimage.distance_transform_edt(np.pad(pieces == sizes.argmax(), 1))[1:-1, 1:-1]
+        largest = int(sizes.argmax())
+        rows, columns = ndimage.find_objects(pieces)[largest - 1]
+        depth = ndimage.distance_transform_edt(np.pad(pieces[rows, columns] == largest, 1))[1:-1, 1:-1]
         row, column = np.unravel_index(depth.argmax(), depth.shape)
         room = float(depth.max())
         aside = 0.0 if room > LETTERS_PX else room + LETTERS_PX / 2
-        marks.append((name[0], (float(column) + aside, float(row))))
+        marks.append((name[0], (float(columns.start + column) + aside, float(rows.start + row))))
     return marks
 
 
