@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from side_by_side import machine
 
-from nnunet_kits.components import foreground_slices
+from nnunet_kits.geometry import bounding_box, whole_box
+from nnunet_kits.geometry import crop as cropped
 from nnunet_kits.images import read_volume
 from nnunet_kits.postprocessing.operations import keep_largest, remove_small
 from nnunet_kits.postprocessing.pipeline import apply_chain, load_chain
@@ -32,10 +33,10 @@ FULL = np.ones((3, 3, 3), bool)
 def with_specks(labels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
     """A copy with specks of 1 to 27 voxels in the foreground box and 20 voxels around it."""
     generator = np.random.default_rng(seed)
-    inside = foreground_slices(labels)
+    inside = bounding_box(labels)
     assert inside is not None
-    low = [max(0, part.start - 20) for part in inside]
-    high = [min(n, part.stop + 20) - 3 for part, n in zip(inside, labels.shape, strict=True)]
+    low = [max(0, start - 20) for start, _ in inside]
+    high = [min(n, stop + 20) - 3 for (_, stop), n in zip(inside, labels.shape, strict=True)]
     result = labels.copy()
     for corner in generator.integers(low, np.maximum(high, np.add(low, 1)), (SPECKS, 3)):
         size = generator.integers(1, 4, 3)
@@ -46,12 +47,12 @@ def with_specks(labels: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
 
 def scipy_remove(labels: NDArray[np.uint8], crop: bool) -> NDArray[np.uint8]:
     """Remove components under MIN_VOXELS by label and bincount."""
-    inside = foreground_slices(labels) if crop else (slice(None),) * 3
+    inside = bounding_box(labels) if crop else whole_box(labels.shape)
     assert inside is not None
-    ids, _ = ndimage.label(labels[inside] > 0, structure=FULL)
+    ids, _ = ndimage.label(cropped(labels, inside) > 0, structure=FULL)
     sizes = np.bincount(ids.ravel())
     result = labels.copy()
-    result[inside][(sizes < MIN_VOXELS)[ids]] = 0
+    cropped(result, inside)[(sizes < MIN_VOXELS)[ids]] = 0
     return result
 
 

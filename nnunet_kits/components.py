@@ -6,22 +6,15 @@ in the box around the foreground, and counts and rewrites only the voxels of the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any, Literal
+from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-Slices = tuple[slice, slice, slice]
-"""A box in an array, one slice an axis."""
+from nnunet_kits.geometry import Box, bounding_box, crop
 
 CONNECTIVITY = 26
 """Voxels that share a face, an edge or a corner belong together."""
-
-THIN = 4
-"""cc3d 4.1.1 stops with "cannot be mapped to union-find array" on some arrays that are thinner than this."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Components:
         voxels: (count + 1,) size of each component by its id; 0 for id 0.
     """
 
-    inside: Slices
+    inside: Box
     labels: NDArray[np.uint8]
     ids: NDArray[np.integer[Any]]
     places: NDArray[np.intp]
@@ -50,47 +43,15 @@ class Components:
         return len(self.voxels) - 1
 
 
-def foreground_slices(labels: NDArray[np.generic]) -> Slices | None:
-    """The smallest box that holds every voxel above 0.
-
-    Args:
-        labels: three-dimensional, integer or bool, with any strides.
-
-    Returns:
-        None where there is no such voxel.
-    """
-    order = _slowest_first(labels)
-    turned = labels.transpose(order)
-    footprint = np.bitwise_or.reduce(turned, axis=0)
-    rows = np.flatnonzero(footprint.any(axis=1))
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(footprint.any(axis=0))
-    row, column = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-    part = turned[:, row, column]
-    first = next(index for index in range(len(part)) if part[index].any())
-    last = next(index for index in reversed(range(len(part))) if part[index].any())
-    found = {order[0]: slice(first, last + 1), order[1]: row, order[2]: column}
-    return found[0], found[1], found[2]
-
-
-def pasted(labels: NDArray[Any], inside: Slices, crop: NDArray[Any]) -> NDArray[Any]:
-    """A new array as large as a label map, with a part put into a box and 0 elsewhere."""
-    order: Literal["C", "F"] = "F" if labels.flags.f_contiguous else "C"
-    result: NDArray[Any] = np.zeros(labels.shape, labels.dtype, order)  # unlike zeros_like, touches no memory yet
-    result[inside] = crop
-    return result
-
-
-def mask_of(labels: NDArray[np.generic], members: Sequence[int]) -> NDArray[np.bool_]:
+def mask_of(labels: NDArray[np.uint8], members: Sequence[int]) -> NDArray[np.bool_]:
     """Where a label map has one of some labels."""
-    lowest, highest = min(members), max(members)
     mask: NDArray[np.bool_]
-    if labels.dtype == np.uint8 and 1 < highest - lowest + 1 == len(set(members)):
-        shifted: NDArray[np.uint8] = labels.astype(np.uint8, copy=False) - np.uint8(lowest)  # below the lowest wraps
-        mask = shifted <= np.uint8(highest - lowest)
-    else:
-        mask = reduce(np.logical_or, (labels == member for member in members))
+    if len(members) > 1 and max(members) - min(members) + 1 == len(set(members)):
+        mask = labels - np.uint8(min(members)) <= np.uint8(max(members) - min(members))  # what is less wraps around
+        return mask
+    mask = np.zeros(labels.shape, np.bool_)
+    for member in members:
+        mask |= labels == np.uint8(member)  # as Python's int it would be compared as 64 bits
     return mask
 
 
@@ -98,19 +59,27 @@ def label_components(mask: NDArray[np.bool_], connectivity: int = CONNECTIVITY) 
     """Number the connected components of a mask: 1, 2, ..., and 0 outside.
 
     Args:
-        mask: three-dimensional, contiguous.
+        mask: three-dimensional; contiguous, since cc3d misreads some views.
         connectivity: 26, or 6 for voxels that share a face.
     """
-    if min(mask.shape) >= THIN:
-        try:
-            ids: NDArray[np.integer[Any]] = cc3d.connected_components(mask, connectivity=connectivity)  # type: ignore[call-overload]
-            return ids
-        except RuntimeError:
-            pass
-    numbered: NDArray[np.integer[Any]] = ndimage.label(mask, np.ones((3, 3, 3), bool) if connectivity == 26 else None)[
-        0
-    ]
-    return numbered
+    import cc3d
+
+    ids: NDArray[np.integer[Any]]
+    try:
+        ids = cc3d.connected_components(mask, connectivity=connectivity)  # type: ignore[call-overload]
+    except RuntimeError:  # as cc3d 4.1.1 stops on some thin arrays
+        from scipy import ndimage
+
+        ids = ndimage.label(mask, np.ones((3, 3, 3), bool) if connectivity == 26 else None)[0]
+    return ids
+
+
+def component_boxes(ids: NDArray[np.integer[Any]]) -> list[Box]:
+    """The smallest box around each of the components 1, 2, ..."""
+    from scipy import ndimage
+
+    found = ndimage.find_objects(ids.astype(np.int32, copy=False))
+    return [((z.start, z.stop), (y.start, y.stop), (x.start, x.stop)) for z, y, x in found]
 
 
 def find_components(labels: NDArray[np.uint8], members: Sequence[int]) -> Components | None:
@@ -123,16 +92,16 @@ def find_components(labels: NDArray[np.uint8], members: Sequence[int]) -> Compon
     Returns:
         None where there is no foreground at all.
     """
-    inside = foreground_slices(labels)
+    inside = bounding_box(labels)
     if inside is None:
         return None
-    crop = np.array(labels[inside], order="C")
-    mask = mask_of(crop, members)
+    part = np.array(crop(labels, inside), order="C")
+    mask = mask_of(part, members)
     ids = label_components(mask)
     places = np.flatnonzero(mask.ravel())
     ids_at_places = ids.ravel()[places]
     voxels = np.bincount(ids_at_places, minlength=1)
-    return Components(inside, crop, ids, places, ids_at_places, voxels)
+    return Components(inside, part, ids, places, ids_at_places, voxels)
 
 
 def touched_labels(found: Components, chosen: NDArray[np.bool_], members: Sequence[int]) -> NDArray[np.uint8]:
@@ -167,9 +136,3 @@ def touched_labels(found: Components, chosen: NDArray[np.bool_], members: Sequen
     by_label[:, 0] = 0
     table[:] = by_label.argmax(axis=1)
     return table
-
-
-def _slowest_first(array: NDArray[np.generic]) -> tuple[int, int, int]:
-    """The axes in the order in which they lie in memory."""
-    first, second, third = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
-    return first, second, third

@@ -1,4 +1,4 @@
-"""Volumes in one orientation, and boxes in them; (z, y, x) throughout.
+"""Volumes in one orientation, and boxes in volumes.
 
 Canonical here means the orientation of the KiTS files: z runs from head to feet, y from front to back, x from the
 patient's right to the left (nibabel's code IPL). A plane taken from such an array, rows down and columns to the right,
@@ -6,7 +6,7 @@ is what a radiologist expects to see: the patient's right on the image's left, t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open voxel intervals ``(start, stop)`` along the three axes of an array."""
+
+NOWHERE: Box = ((0, 0), (0, 0), (0, 0))
+"""A box without a voxel."""
 
 PLANES = ("axial", "coronal", "sagittal")
 """The plane across each axis: axial across z, coronal across y, sagittal across x."""
@@ -56,36 +59,41 @@ def canonical_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]
     return float(z), float(y), float(x)
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
-    """The smallest box that holds every true voxel.
+def bounding_box(array: NDArray[Any]) -> Box | None:
+    """The smallest box that holds every value that is not 0.
+
+    Quick for what is full to its sides and for what is mostly 0, in any memory layout.
+
+    Args:
+        array: three-dimensional, of real numbers or bool.
 
     Returns:
-        None where the mask is empty.
+        None where all values are 0.
     """
-    box = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
-        if not len(hit):
-            return None
-        box.append((int(hit[0]), int(hit[-1]) + 1))
-    return box[0], box[1], box[2]
+    order = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))  # as the axes lie in memory
+    turned = array.transpose(order)
+    first = next((index for index in range(len(turned)) if turned[index].any()), None)
+    if first is None:
+        return None
+    last = next(index for index in reversed(range(len(turned))) if turned[index].any())
+    part = turned[first : last + 1]
+    found = {order[0]: (first, last + 1), order[1]: (0, part.shape[1]), order[2]: (0, part.shape[2])}
+    if not all(side.any() for side in (part[:, 0], part[:, -1], part[:, :, 0], part[:, :, -1])):
+        footprint = (np.logical_or if part.dtype.kind == "f" else np.bitwise_or).reduce(part, axis=0)
+        for axis, across in ((order[1], 1), (order[2], 0)):
+            hit = np.flatnonzero(footprint.any(axis=across))
+            found[axis] = (int(hit[0]), int(hit[-1]) + 1)
+    return found[0], found[1], found[2]
 
 
-def nonzero_box(array: NDArray[Any]) -> Box:
+def nonzero_box(image: NDArray[Any]) -> Box:
     """The smallest box that holds every voxel that is not 0 in some channel; everything where there is none.
 
     Args:
-        array: (z, y, x), or (c, z, y, x).
+        image: (z, y, x), or (c, z, y, x).
     """
-    box = list(whole_box(array.shape[-3:]))
-    for axis, (_, size) in enumerate(box):
-        planes = np.moveaxis(array, axis - 3, 0)
-        start = next((index for index in range(size) if planes[index].any()), None)
-        if start is None:
-            break
-        box[axis] = (start, next(index for index in range(size, start, -1) if planes[index - 1].any()))
-    return box[0], box[1], box[2]
+    boxes = [bounding_box(channel) for channel in (image if image.ndim == 4 else image[None])]
+    return union_box(*boxes) if any(boxes) else whole_box(image.shape[-3:])
 
 
 def whole_box(shape: Sequence[int]) -> Box:
@@ -95,10 +103,10 @@ def whole_box(shape: Sequence[int]) -> Box:
 
 
 def union_box(*boxes: Box | None) -> Box:
-    """The smallest box that holds all of some boxes; an empty one where there is none."""
+    """The smallest box that holds all of some boxes; :data:`NOWHERE` where there is none."""
     found = [box for box in boxes if box is not None]
     if not found:
-        return (0, 0), (0, 0), (0, 0)
+        return NOWHERE
     z, y, x = ((min(box[axis][0] for box in found), max(box[axis][1] for box in found)) for axis in range(3))
     return z, y, x
 
@@ -115,6 +123,25 @@ def grow_box(box: Box, margin_mm: float, spacing_zyx_mm: tuple[float, float, flo
 def crop(array: NDArray[Any], box: Box) -> NDArray[Any]:
     """The part of a volume inside a box, as a view."""
     return array[tuple(slice(start, stop) for start, stop in box)]
+
+
+def pasted(part: NDArray[Any], box: Box, within: Box, order: Literal["C", "F"] = "C") -> NDArray[Any]:
+    """A new array with a part in its place and 0 elsewhere.
+
+    Args:
+        part: what is inside ``box``.
+        box: where it belongs.
+        within: a box around that one: what the new array covers.
+        order: how the new array lies in memory.
+    """
+    array = np.zeros([stop - start for start, stop in within], part.dtype, order)  # unlike zeros_like, untouched memory
+    array[tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(box, within, strict=True))] = part
+    return array
+
+
+def pasted_like(whole: NDArray[Any], box: Box, part: NDArray[Any]) -> NDArray[Any]:
+    """A new array of another's shape and memory layout, with a part in its place and 0 elsewhere."""
+    return pasted(part, box, whole_box(whole.shape), "F" if whole.flags.f_contiguous else "C")
 
 
 def copy_planes(

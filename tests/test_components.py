@@ -1,13 +1,16 @@
 """Components against scipy's."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from nnunet_kits import components
-from nnunet_kits.components import find_components, foreground_slices, label_components, mask_of, touched_labels
+from nnunet_kits.components import component_boxes, find_components, label_components, mask_of, touched_labels
+from nnunet_kits.geometry import crop
 
 FULL = np.ones((3, 3, 3), bool)
 
@@ -42,26 +45,27 @@ def test_components_are_those_of_scipy_in_any_memory_layout(seed, shape, share, 
         return
     assert found.count == count
     whole = np.zeros(shape, int)
-    whole[found.inside] = found.ids
+    crop(whole, found.inside)[...] = found.ids
     assert len(np.unique(np.stack([whole.ravel(), expected.ravel()]), axis=1).T) == count + (0 in whole)
     assert sorted(found.voxels[1:]) == sorted(np.bincount(expected.ravel())[1:])
-    assert np.array_equal(found.labels, labels[found.inside])
+    assert np.array_equal(found.labels, crop(labels, found.inside))
     assert np.array_equal(found.ids.ravel()[found.places], found.ids_at_places)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, bool])
-@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_the_box_is_the_smallest_that_holds_the_foreground(dtype, axes):
-    labels = np.zeros((6, 7, 8), dtype)
-    labels[1, 2, 3] = labels[4, 3, 7] = 1
-    box = (slice(1, 5), slice(2, 4), slice(3, 8))
-    assert foreground_slices(labels.transpose(axes)) == tuple(box[axis] for axis in axes)
-    assert foreground_slices(np.zeros((2, 2, 2), dtype)) is None
+def test_each_component_has_the_smallest_box_that_holds_it():
+    labels = np.zeros((6, 7, 8), np.uint8)
+    labels[1:3, 2, 3] = labels[4, 3:6, 5:8] = 1
+    assert component_boxes(label_components(labels > 0)) == [((1, 3), (2, 3), (3, 4)), ((4, 5), (3, 6), (5, 8))]
+
+
+def test_nothing_heavy_is_imported_with_the_module():
+    code = "import sys, nnunet_kits.components; assert not {'cc3d', 'scipy.ndimage'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_mask_of_some_labels_is_that_of_numpy():
     labels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
-    for members in [(1,), (0,), (2, 3), (1, 2, 3), (1, 3), (255,), (254, 255)]:
+    for members in [(), (1,), (0,), (2, 3), (1, 2, 3), (1, 3), (255,), (254, 255)]:
         assert np.array_equal(mask_of(labels, members), np.isin(labels, members))
 
 
@@ -96,5 +100,5 @@ def test_where_cc3d_fails_scipy_counts(monkeypatch):
 
     labels = ragged(0, (6, 6, 6))
     expected = label_components(labels > 0)
-    monkeypatch.setattr(components.cc3d, "connected_components", fail)
+    monkeypatch.setattr("cc3d.connected_components", fail)
     assert label_components(labels > 0).max() == expected.max()

@@ -15,7 +15,7 @@ from nnunet_kits.evaluation import evaluate_case, score_case
 from nnunet_kits.evaluation.areas import CORNERS, element_areas_mm2
 from nnunet_kits.evaluation.hausdorff import robust_hausdorff_mm
 from nnunet_kits.evaluation.lesions import detect, size_class, summarise
-from nnunet_kits.evaluation.overlap import foreground, joint_histogram
+from nnunet_kits.evaluation.overlap import joint_histogram
 from nnunet_kits.evaluation.surfaces import find_surface, offsets_within, reach_of, surface_dice
 from nnunet_kits.labels import REGIONS, Label
 from nnunet_kits.releases import RELEASES
@@ -181,12 +181,6 @@ def test_arrays_of_different_shape_are_refused():
 def test_volumes_are_in_millilitres_of_prediction_and_reference():
     found = score_case(cube((9, 9, 9), (1, 1, 1), 2), cube((9, 9, 9), (1, 1, 1), 5), (10, 10, 10), {})
     assert found["volume_ml"] == {"kidney": [0.0, 0.0], "tumor": [8.0, 125.0], "cyst": [0.0, 0.0]}
-
-
-def test_the_foreground_box_is_the_smallest():
-    mask = cube((7, 8, 9), (2, 3, 4), 2) > 0
-    assert foreground(mask) == (slice(2, 4), slice(3, 5), slice(4, 6))
-    assert foreground(np.zeros((2, 0, 3), bool)) is None
 
 
 def test_a_tumor_is_detected_by_one_voxel_and_a_piece_apart_is_a_false_positive():

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.evaluation.overlap import foreground
+from nnunet_kits.components import label_components
+from nnunet_kits.geometry import bounding_box, crop
 
 SIZES_CM = (2.0, 4.0, 7.0)
 """Limits between size classes, by the diameter of a ball of the tumour's volume.
@@ -32,10 +33,10 @@ def detect(predicted: NDArray[np.bool_], true: NDArray[np.bool_], spacing_mm: Se
         ``volume_ml``, ``detected``, and ``overlap``, the share of it that is predicted; ``false_positives``: volumes
         in mL, largest first.
     """
-    box = foreground(predicted | true)
+    box = bounding_box(predicted | true)
     if box is None:
         return {"reference": [], "false_positives": []}
-    ours, theirs = np.ascontiguousarray(predicted[box]), np.ascontiguousarray(true[box])  # cc3d misreads some views
+    ours, theirs = np.ascontiguousarray(crop(predicted, box)), np.ascontiguousarray(crop(true, box))
     voxel_ml = math.prod(spacing_mm) / 1000
     tumors = [
         {
@@ -85,22 +86,9 @@ def summarise(cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _components(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Voxels of each component of a mask and how many of them are in another mask too, the largest first."""
-    pieces = _numbered(mask)
+    pieces = label_components(mask)
     places = np.flatnonzero(mask)
     owners = pieces.ravel()[places]
     sizes = np.bincount(owners)[1:]
     shared = np.bincount(owners[other.ravel()[places]], minlength=len(sizes) + 1)[1:]
     return sorted(zip(sizes.tolist(), shared.tolist(), strict=True), reverse=True)
-
-
-def _numbered(mask: NDArray[np.bool_]) -> NDArray[Any]:
-    """1, 2, ... in the components, 0 elsewhere. The mask is contiguous."""
-    import cc3d
-
-    try:
-        pieces: NDArray[Any] = cc3d.connected_components(mask.view(np.uint8), connectivity=26)
-    except RuntimeError:  # as cc3d 4.1.1 stops on some thin arrays
-        from scipy import ndimage  # importing it takes longer than scoring a case
-
-        pieces = ndimage.label(mask, np.ones((3, 3, 3)))[0]
-    return pieces

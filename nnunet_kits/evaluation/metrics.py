@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nnunet_kits.components import mask_of
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.lesions import detect
-from nnunet_kits.evaluation.overlap import Slices, dice, foreground, is_tight, joint_histogram, mask_of
+from nnunet_kits.evaluation.overlap import dice, is_tight, joint_histogram
 from nnunet_kits.evaluation.surfaces import Spacing, Surface, find_surface, reach_of, surface_dice
+from nnunet_kits.geometry import NOWHERE, Box, bounding_box, crop, whole_box
 from nnunet_kits.images import checked_labels
 from nnunet_kits.labels import REGIONS, Label, regions_of
 
@@ -92,18 +94,18 @@ class _Maps:
     """Both label maps in the box that holds their foreground, and the smaller one that holds tumours and cysts."""
 
     def __init__(self, prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> None:
-        box: Slices | None = (slice(None),) * 3
+        box: Box | None = whole_box(prediction.shape)
         if not is_tight(prediction, reference):
-            box = foreground((prediction | reference) > 0)
+            box = bounding_box(prediction | reference)
         self.whole = _cut(box, prediction, reference)
-        self.masses = foreground((self.whole[0] > 1) | (self.whole[1] > 1))
+        self.masses = bounding_box((self.whole[0] > 1) | (self.whole[1] > 1))
 
     def masks(self, members: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Mask of a class in the prediction and in the reference, cut to a box that holds both."""
         if Label.KIDNEY in members:
             return mask_of(self.whole[0], members), mask_of(self.whole[1], members)
         a, b = (mask_of(array, members) for array in _cut(self.masses, *self.whole))
-        a, b = _cut(foreground(a | b), a, b)
+        a, b = _cut(bounding_box(a | b), a, b)
         return a, b
 
     def surfaces(self, members: Sequence[int], reach: tuple[int, int, int]) -> tuple[Surface, Surface]:
@@ -112,7 +114,6 @@ class _Maps:
         return find_surface(a, reach), find_surface(b, reach)
 
 
-def _cut(box: Slices | None, first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _cut(box: Box | None, first: NDArray[Any], second: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Both arrays inside a box; nothing of them where there is none."""
-    inside = box or (slice(0, 0),) * 3
-    return first[inside], second[inside]
+    return crop(first, box or NOWHERE), crop(second, box or NOWHERE)

@@ -5,42 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Slices = tuple[slice, slice, slice]
-
 BLOCK_BYTES = 1 << 18
 """How much is counted at a time; small enough to stay in the processor's cache."""
-
-
-def foreground(mask: NDArray[np.bool_]) -> Slices | None:
-    """The smallest box that holds every true voxel; None where there is none."""
-    planes = np.flatnonzero(mask.any(axis=(1, 2)))
-    if not len(planes):
-        return None
-    footprint = np.logical_or.reduce(mask[planes[0] : planes[-1] + 1], axis=0)
-    found = (planes, np.flatnonzero(footprint.any(axis=1)), np.flatnonzero(footprint.any(axis=0)))
-    z, y, x = (slice(int(hit[0]), int(hit[-1]) + 1) for hit in found)
-    return z, y, x
 
 
 def is_tight(*arrays: NDArray[np.uint8]) -> bool:
     """Whether some array has a value above 0 on each of the six sides of their common box."""
     sides = [(slice(None),) * axis + (end,) for axis in range(3) for end in (0, -1)]
     return bool(arrays[0].size) and all(any(array[side].any() for array in arrays) for side in sides)
-
-
-def mask_of(array: NDArray[np.uint8], members: Sequence[int]) -> NDArray[np.bool_]:
-    """Where a label map holds one of some labels."""
-    if not members:
-        return np.zeros(array.shape, np.bool_)
-    lowest, highest = min(members), max(members)
-    if highest - lowest + 1 == len(members):
-        below = np.uint8(lowest)  # what is less wraps around
-        consecutive: NDArray[np.bool_] = array - below <= np.uint8(highest - lowest)
-        return consecutive
-    mask = np.zeros(array.shape, np.bool_)
-    for label in members:
-        mask |= array == np.uint8(label)  # as Python's int it would be compared as 64 bits
-    return mask
 
 
 def joint_histogram(

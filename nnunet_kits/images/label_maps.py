@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import ImageError
-from nnunet_kits.geometry import Box, whole_box
+from nnunet_kits.geometry import NOWHERE, Box, pasted, whole_box
 from nnunet_kits.images.grid import Grid
 from nnunet_kits.images.nifti import open_nifti
 from nnunet_kits.labels import REGIONS
@@ -46,12 +46,7 @@ class LabelMap:
 
     def within(self, box: Box) -> NDArray[np.uint8]:
         """The labels inside a box that contains :attr:`box`."""
-        if box == self.box:
-            return self.array
-        found = np.zeros([stop - start for start, stop in box], np.uint8, order="F")
-        inside = zip(self.start, self.array.shape, box, strict=True)
-        found[tuple(slice(at - start, at - start + size) for at, size, (start, _) in inside)] = self.array
-        return found
+        return self.array if box == self.box else pasted(self.array, self.box or NOWHERE, box, "F")
 
     def whole(self) -> NDArray[np.uint8]:
         """The labels of all voxels."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nnunet_kits.components import component_boxes
 from nnunet_kits.geometry import Box, bounding_box, crop, grow_box, union_box, whole_box
 
 
@@ -47,13 +48,15 @@ def find_boxes(
     whole = bounding_box(mask)
     if whole is None:
         return []
-    pieces, count = ndimage.label(crop(mask, whole), structure=np.ones((3, 3, 3), bool))
+    pieces, _ = ndimage.label(crop(mask, whole), structure=np.ones((3, 3, 3), bool))
     volumes_ml = np.bincount(pieces.ravel())[1:] * float(np.prod(spacing_zyx_mm)) / 1000
     kept = np.flatnonzero(volumes_ml >= min(settings.smallest_ml, volumes_ml.max()))
-    places = ndimage.find_objects(pieces, count)
+    places = component_boxes(pieces)
     boxes = []
     for index in kept:
-        z, y, x = ((s.start + lower, s.stop + lower) for s, (lower, _) in zip(places[index], whole, strict=True))
+        z, y, x = (
+            (start + lower, stop + lower) for (start, stop), (lower, _) in zip(places[index], whole, strict=True)
+        )
         boxes.append(grow_box((z, y, x), settings.margin_mm, spacing_zyx_mm, whole_box(mask.shape)))
     return merge(boxes, cost)
 

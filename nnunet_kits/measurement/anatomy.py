@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from nnunet_kits.components import Components, Slices, find_components, foreground_slices, label_components
+from nnunet_kits.components import Components, component_boxes, find_components, label_components
+from nnunet_kits.geometry import Box, bounding_box, crop
 from nnunet_kits.labels import REGIONS, Label
 from nnunet_kits.measurement.frame import Frame
 from nnunet_kits.measurement.sections import PolarLines, polar_lines
@@ -33,7 +33,7 @@ class Part:
     name: str
     component: int
     side: str
-    inside: Slices
+    inside: Box
     mask: NDArray[np.bool_]
     pieces: int = 1
 
@@ -133,12 +133,14 @@ def _lesions(
         own = BOTH if horseshoe else midline.side_of(centres[component - 1])
         numbers[component] = held[0] + 1 if len(held) == 1 else SIDES.index(own) + 1
     code.ravel()[found.places] = numbers[ids]
-    boxes = ndimage.find_objects(found.ids.astype(np.int32, copy=False))
+    boxes = component_boxes(found.ids)
     for rank, component in enumerate(np.argsort(-found.voxels[1:], kind="stable") + 1, 1):
         if found.voxels[component] * frame.voxel_ml < min_volume_ml:
             return
         inside = boxes[component - 1]
-        yield Part(label.name.lower(), rank, SIDES[numbers[component] - 1], inside, found.ids[inside] == component)
+        yield Part(
+            label.name.lower(), rank, SIDES[numbers[component] - 1], inside, crop(found.ids, inside) == component
+        )
 
 
 def _kidney(frame: Frame, number: int, code: NDArray[np.uint8], organ: Components) -> Kidney:
@@ -152,7 +154,7 @@ def _kidney(frame: Frame, number: int, code: NDArray[np.uint8], organ: Component
 
 
 def _part(name: str, side: str, mask: NDArray[np.bool_]) -> Part:
-    inside = foreground_slices(mask)
+    inside = bounding_box(mask)
     assert inside is not None  # a side is only named where it has kidney
-    crop = np.ascontiguousarray(mask[inside])
-    return Part(name, 1, side, inside, crop, int(label_components(crop).max()))
+    part = np.ascontiguousarray(crop(mask, inside))
+    return Part(name, 1, side, inside, part, int(label_components(part).max()))

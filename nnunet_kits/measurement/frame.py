@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.components import foreground_slices
-from nnunet_kits.geometry import canonical_affine, to_canonical
+from nnunet_kits.geometry import bounding_box, canonical_affine, crop, to_canonical
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,12 @@ def make_frame(
     Returns:
         None where there is no foreground.
     """
-    inside = foreground_slices(labels)
+    inside = bounding_box(labels)
     if inside is None:
         return None
     moved = affine.astype(np.float64)
-    moved[:3, 3] += affine[:3, :3] @ np.array([part.start for part in inside])
-    crop = labels[inside]
-    turned = np.ascontiguousarray(to_canonical(crop, moved))
-    part = None if image is None else to_canonical(image[inside], moved)
-    return Frame(turned, part, canonical_affine(crop.shape, moved), affine)
+    moved[:3, 3] += affine[:3, :3] @ np.array([start for start, _ in inside])
+    part = crop(labels, inside)
+    turned = np.ascontiguousarray(to_canonical(part, moved))
+    hu = None if image is None else to_canonical(crop(image, inside), moved)
+    return Frame(turned, hu, canonical_affine(part.shape, moved), affine)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import MeasurementError
+from nnunet_kits.geometry import crop
 from nnunet_kits.measurement.anatomy import Anatomy, Kidney, Part, find_anatomy
 from nnunet_kits.measurement.frame import Frame, make_frame
 from nnunet_kits.measurement.lengths import axial_diameter, diameter_3d
@@ -158,13 +159,13 @@ def middle_of(shape: tuple[int, ...], affine: NDArray[np.float64]) -> float:
 
 def _measured(frame: Frame, part: Part, kidney: Kidney | None) -> Measure:
     """The measures of a part; ``kidney`` is the one that a lesion belongs to."""
-    start = np.array([own.start for own in part.inside], float)
+    start = np.array([first for first, _ in part.inside], float)
     voxels = np.argwhere(part.mask)
     volume_ml = len(voxels) * frame.voxel_ml
     centre_zyx = voxels.mean(axis=0) + start
     (centre_mm,) = frame.to_mm(centre_zyx[None])
     axial = axial_diameter(part.mask, frame.steps_mm)
-    values = None if frame.image is None else frame.image[part.inside][part.mask].astype(np.float64)
+    values = None if frame.image is None else crop(frame.image, part.inside)[part.mask].astype(np.float64)
     first, second = (tuple(end) for end in frame.to_mm(axial.ends_zyx + start).tolist())
     x, y, z = centre_mm.tolist()
     i, j, k = frame.to_file(centre_mm).tolist()
@@ -206,7 +207,7 @@ def _in_kidney(
     if lines is None:
         return share, None, None, None, None
     count = np.count_nonzero(part.mask, axis=(1, 2))
-    z = np.arange(part.inside[0].start, part.inside[0].stop)
+    z = np.arange(*part.inside[0])
     above, below = (float(count[beyond].sum() / count.sum()) for beyond in (z < lines.upper, z > lines.lower))
     return share, above, below, (centre_z - lines.upper) * frame.plane_mm, (lines.lower - centre_z) * frame.plane_mm
 

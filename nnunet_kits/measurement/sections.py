@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.components import Slices
+from nnunet_kits.geometry import Box
 
 HILUM_DEPTH_MM = 5.0
 """From this depth on, the cleft in a section's medial side is taken for the hilum."""
@@ -27,7 +27,7 @@ class PolarLines:
     lower: float
 
 
-def exophytic_share(lesion: NDArray[np.bool_], inside: Slices, parenchyma: NDArray[np.bool_]) -> float:
+def exophytic_share(lesion: NDArray[np.bool_], inside: Box, parenchyma: NDArray[np.bool_]) -> float:
     """Share of a lesion outside the kidney's own outline: 0 is wholly endophytic, 1 wholly exophytic.
 
     The outline is, in each axial plane, the convex hull of the parenchyma; a plane without parenchyma has none. Where a
@@ -42,21 +42,21 @@ def exophytic_share(lesion: NDArray[np.bool_], inside: Slices, parenchyma: NDArr
     and Uzzo, Journal of Urology 2009;182:844; outlines as in the KiTS organisers' repository
     neheller/seg-to-nephrometry, there for each piece of a section, here for the whole.
     """
-    planes, rows, columns = inside
+    planes, (first_row, end_row), columns = inside
     within = 0
-    at = np.arange(columns.start, columns.stop)
-    for z in range(planes.start, planes.stop):
-        section, own = parenchyma[z], lesion[z - planes.start]
+    at = np.arange(*columns)
+    for z in range(*planes):
+        section, own = parenchyma[z], lesion[z - planes[0]]
         if not own.any() or not section.any():
             continue
         y, left, right = _edges(section)
         low, high = -concave_envelope(y, -left), concave_envelope(y, right)
-        top, bottom = max(rows.start, int(y[0])), min(rows.stop, int(y[-1]) + 1)
+        top, bottom = max(first_row, int(y[0])), min(end_row, int(y[-1]) + 1)
         if top >= bottom:
             continue
         hull = slice(top - int(y[0]), bottom - int(y[0]))
         outline = (at >= low[hull, None] - 1e-9) & (at <= high[hull, None] + 1e-9)
-        within += int(np.count_nonzero(own[top - rows.start : bottom - rows.start] & outline))
+        within += int(np.count_nonzero(own[top - first_row : bottom - first_row] & outline))
     return 1 - within / int(np.count_nonzero(lesion))
 
 

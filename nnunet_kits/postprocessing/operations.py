@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from nnunet_kits.components import (
     Components,
     find_components,
-    foreground_slices,
     label_components,
     mask_of,
-    pasted,
     touched_labels,
 )
 from nnunet_kits.errors import PostprocessingError
+from nnunet_kits.geometry import bounding_box, crop, pasted_like
 from nnunet_kits.labels import REGIONS, Label
 
 LabelMap = NDArray[np.uint8]
@@ -167,20 +166,22 @@ def fill_holes(
     members = _members("region", region)
     if max_volume_mm3 is not None:
         _positive("max_volume_mm3", max_volume_mm3)
-    outer = foreground_slices(labels)
+    outer = bounding_box(labels)
     if outer is None:
         return labels.copy()
-    crop = np.array(labels[outer], order="C")
-    inner = foreground_slices(mask_of(crop, members))
+    around = np.array(crop(labels, outer), order="C")
+    inner = bounding_box(mask_of(around, members))
     if inner is None:
         return labels.copy()
-    places, filling = _fillings(crop[inner], members, None if max_volume_mm3 is None else max_volume_mm3 / voxel_mm3)
+    places, filling = _fillings(
+        crop(around, inner), members, None if max_volume_mm3 is None else max_volume_mm3 / voxel_mm3
+    )
     if not len(places):
         return labels.copy()
-    part = np.array(crop[inner], order="C")
+    part = np.array(crop(around, inner), order="C")
     part.ravel()[places] = filling
-    crop[inner] = part
-    return pasted(labels, outer, crop)
+    crop(around, inner)[...] = part
+    return pasted_like(labels, outer, around)
 
 
 OPERATIONS: Mapping[str, Callable[..., LabelMap]] = {
@@ -203,7 +204,7 @@ def _without(
         table = np.zeros(found.count + 1, np.uint8)
     at = chosen[found.ids_at_places]
     found.labels.ravel()[found.places[at]] = table[found.ids_at_places[at]]
-    return pasted(labels, found.inside, found.labels)
+    return pasted_like(labels, found.inside, found.labels)
 
 
 def _fillings(

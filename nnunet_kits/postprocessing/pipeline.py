@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.components import foreground_slices, pasted
 from nnunet_kits.errors import PostprocessingError
+from nnunet_kits.geometry import bounding_box, crop, pasted_like
 from nnunet_kits.labels import Label
 from nnunet_kits.postprocessing.operations import OPERATIONS
 
@@ -138,15 +138,15 @@ def apply_chain(
         A new label map, and for every step its JSON with ``changed_ml``: label -> volume that it lost (-) or won (+).
     """
     steps = chain.steps if isinstance(chain, Chain) else tuple(chain)
-    inside = foreground_slices(labels)
+    inside = bounding_box(labels)
     if inside is None:
         return labels.copy(order="K"), [{**step.as_json(), "changed_ml": {}} for step in steps]
-    crop = np.array(labels[inside], order="C")
+    part = np.array(crop(labels, inside), order="C")
     done = []
     for step in steps:
-        before, crop = crop, step.apply(crop, voxel_mm3)
-        done.append({**step.as_json(), "changed_ml": _changes_ml(before, crop, voxel_mm3)})
-    return pasted(labels, inside, crop), done
+        before, part = part, step.apply(part, voxel_mm3)
+        done.append({**step.as_json(), "changed_ml": _changes_ml(before, part, voxel_mm3)})
+    return pasted_like(labels, inside, part), done
 
 
 def _changes_ml(before: NDArray[np.uint8], after: NDArray[np.uint8], voxel_mm3: float) -> dict[str, float]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.labels import Label
-from nnunet_kits.training.loaders import Box, ClassLocations, KitsLoader, foreground
+from nnunet_kits.training.loaders import Bounds, ClassLocations, KitsLoader, foreground
 
 DEFAULT_SHARES = {"tumor": 0.5, "cyst": 0.25, "kidney": 0.25}
 """Name of a label or region -> share of the patches that are made to show foreground."""
@@ -135,7 +135,7 @@ class FocusLoader(KitsLoader):
         class_locations: Any,
         overwrite_class: Any = None,
         verbose: bool = False,
-    ) -> Box:
+    ) -> Bounds:
         """The patch's box, around a voxel of the drawn labels if ``force_fg``."""
         aim, case = self._plan[self._position]
         if force_fg and aim is not None:

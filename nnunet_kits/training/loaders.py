@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ClassLocations = Mapping[Any, Any]
 """What nnU-Net's preprocessing keeps of a case: label, or tuple of labels for a region -> voxels (n, 4): 0, z, y, x."""
 
-Box = tuple[list[int], list[int]]
+Bounds = tuple[list[int], list[int]]
 """Lower and upper bounds of a patch; they may lie outside the image."""
 
 
@@ -68,7 +68,7 @@ class PositiveSliceLoader(KitsLoader):
         class_locations: Any,
         overwrite_class: Any = None,
         verbose: bool = False,
-    ) -> Box:
+    ) -> Bounds:
         """The patch's box in one slice; ``force_fg`` asks for a slice with a labelled voxel."""
         labelled = list(foreground(class_locations).values()) if force_fg else []
         if not labelled:
