@@ -36,8 +36,10 @@ class Timed(base):
         return result
     def run_case_npy(self, *arguments):
         return self.timed("run_case_npy", *arguments)
-    def _run(self, *arguments):  # what our run_case calls
-        return self.timed("_run", *arguments)
+    def _normalised_case(self, *arguments):  # what our run_case calls
+        return self.timed("_normalised_case", *arguments)
+    def _resampled_case(self, *arguments):
+        return self.timed("_resampled_case", *arguments)
     def run_case(self, *arguments):
         return self.timed("run_case", *arguments)
 worker = Timed(verbose=False) if which == "nnunet" else Timed()
@@ -50,7 +52,8 @@ worker.run_case_save(out, [image], label, manager, found, json.load(open(dataset
 wall = time.perf_counter() - start
 after = resource.getrusage(resource.RUSAGE_SELF)
 cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-middle = spent["run_case_npy" if which == "nnunet" else "_run"]
+parts = ("run_case_npy",) if which == "nnunet" else ("_normalised_case", "_resampled_case")
+middle = sum(spent[part] for part in parts)
 print(json.dumps({
     "read": spent["run_case"] - middle, "preprocess": middle,
     "save": wall - spent["run_case"], "wall": wall, "cpu": cpu, "peak": after.ru_maxrss / 1e6,

@@ -1,6 +1,7 @@
 """nnU-Net's DefaultPreprocessor with its slow steps replaced by equal fast ones."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,25 @@ CODECS = {"lz4hc": blosc2.Codec.LZ4HC, "lz4": blosc2.Codec.LZ4}
 """Compressors whose files stock training reads. nnU-Net's own is lz4hc; lz4 is faster and its files are larger."""
 
 
+@dataclass
+class _Case:
+    """A case on its way. Its arrays are replaced as it goes, so that no earlier ones stay in memory.
+
+    Attributes:
+        image: (c, z, y, x), normalised.
+        labels: (1, z, y, x), -1 where the image is empty and no label is set.
+        is_labelled: whether there is a label map; else ``labels`` tells what is empty alone.
+        grid: how the scan lies on the plans' grid.
+        properties: what nnU-Net keeps beside the arrays.
+    """
+
+    image: NDArray[np.float32]
+    labels: NDArray[Any]
+    is_labelled: bool
+    grid: ModelGrid
+    properties: dict[str, Any]
+
+
 class FastPreprocessor(DefaultPreprocessor):
     """Gives what DefaultPreprocessor gives: images within 1e-4 after normalisation, all else identical.
 
@@ -45,11 +65,12 @@ class FastPreprocessor(DefaultPreprocessor):
         dataset_json: dict[str, Any] | str,
     ) -> tuple[NDArray[np.float32], NDArray[Any], dict[str, Any]]:
         """Read and preprocess one case; arguments and result as nnU-Net's method of this name."""
+        managers = (plans_manager, configuration_manager)
         scan = read_files(image_files, plans_manager)
-        arrays = [scan.array, None if seg_file is None else read_files([seg_file], plans_manager).array]
-        properties = scan.properties
-        del scan  # so that the arrays can be freed before the resampling
-        return self._run(arrays, properties, plans_manager, configuration_manager, dataset_json)
+        seg = None if seg_file is None else read_files([seg_file], plans_manager).array
+        case = self._normalised_case(scan.array, seg, scan.properties, *managers)
+        del scan, seg  # what was read leaves its memory to the resampling
+        return self._resampled_case(case, *managers, dataset_json)
 
     def run_case_npy(
         self,
@@ -68,18 +89,32 @@ class FastPreprocessor(DefaultPreprocessor):
             PreprocessingError: the two have different shapes.
             ResamplingError: the image holds NaN.
         """
-        return self._run([data, seg], properties, plans_manager, configuration_manager, dataset_json)
+        managers = (plans_manager, configuration_manager)
+        case = self._normalised_case(data, seg, properties, *managers)
+        return self._resampled_case(case, *managers, dataset_json)
 
-    def _run(
+    def run_case_save(
         self,
-        arrays: list[Any],
-        properties: dict[str, Any],
+        output_filename_truncated: str,
+        image_files: list[str],
+        seg_file: str,
         plans_manager: PlansManager,
         configuration_manager: ConfigurationManager,
         dataset_json: dict[str, Any] | str,
-    ) -> tuple[NDArray[np.float32], NDArray[Any], dict[str, Any]]:
-        """Preprocess image and label map, which are taken out of the list ``arrays``."""
-        seg, data = arrays.pop(), arrays.pop()
+    ) -> None:
+        """Read, preprocess and save one case; arguments and files as nnU-Net's method of this name."""
+        made = self.run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
+        save_case(Path(output_filename_truncated), *made, configuration_manager.patch_size, self.codec)
+
+    def _normalised_case(
+        self,
+        data: NDArray[Any],
+        seg: NDArray[Any] | None,
+        properties: dict[str, Any],
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+    ) -> _Case:
+        """Turn, crop and normalise image and label map into arrays of their own."""
         if seg is not None and data.shape[1:] != seg.shape[1:]:
             raise PreprocessingError(
                 f"the image has {data.shape[1:]} voxels but the label map {seg.shape[1:]} (z, y, x). "
@@ -94,38 +129,32 @@ class FastPreprocessor(DefaultPreprocessor):
         )
         turned = [0, *(axis + 1 for axis in grid.axes)]
         data = data.transpose(turned)
+        inside = (slice(None), *(slice(*rows) for rows in grid.cropped))
+        labels = _labels(None if seg is None else seg.transpose(turned)[inside], data, grid.cropped)
+        image = self._normalised(data[inside], labels, configuration_manager, plans_manager)
         properties["shape_before_cropping"] = grid.scan_shape
         properties["bbox_used_for_cropping"] = [list(rows) for rows in grid.cropped]
         properties["shape_after_cropping_and_before_resampling"] = grid.extent
-        inside = (slice(None), *(slice(*rows) for rows in grid.cropped))
-        has_seg = seg is not None
-        labels = _labels(seg.transpose(turned)[inside] if has_seg else None, data, grid.cropped)
-        data = data[inside]
-        image = self._normalised(data, labels, configuration_manager, plans_manager)
-        del data, seg
-        image = _resampled(image, "data", configuration_manager, grid)
-        labels = _resampled(labels, "seg", configuration_manager, grid)
-        if has_seg:
+        return _Case(image, labels, seg is not None, grid, properties)
+
+    def _resampled_case(
+        self,
+        case: _Case,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        dataset_json: dict[str, Any] | str,
+    ) -> tuple[NDArray[np.float32], NDArray[Any], dict[str, Any]]:
+        """Resample image and label map, and draw voxels of each class."""
+        case.image = _resampled(case.image, "data", configuration_manager, case.grid)
+        case.labels = labels = _resampled(case.labels, "seg", configuration_manager, case.grid)
+        if case.is_labelled:
             manager = plans_manager.get_label_manager(dataset_json)
             classes = list(manager.foreground_regions if manager.has_regions else manager.foreground_labels)
             if manager.has_ignore_label:
                 classes.append([-1, *manager.all_labels])
-            properties["class_locations"] = sample_locations(labels, classes)
+            case.properties["class_locations"] = sample_locations(labels, classes)
             labels = self.modify_seg_fn(labels, plans_manager, dataset_json, configuration_manager)
-        return image, labels.astype(np.int16 if labels.max() > 127 else np.int8, copy=False), properties
-
-    def run_case_save(
-        self,
-        output_filename_truncated: str,
-        image_files: list[str],
-        seg_file: str,
-        plans_manager: PlansManager,
-        configuration_manager: ConfigurationManager,
-        dataset_json: dict[str, Any] | str,
-    ) -> None:
-        """Read, preprocess and save one case; arguments and files as nnU-Net's method of this name."""
-        made = self.run_case(image_files, seg_file, plans_manager, configuration_manager, dataset_json)
-        save_case(Path(output_filename_truncated), *made, configuration_manager.patch_size, self.codec)
+        return case.image, labels.astype(np.int16 if labels.max() > 127 else np.int8, copy=False), case.properties
 
     def _normalised(
         self,
