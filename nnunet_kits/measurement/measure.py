@@ -33,12 +33,12 @@ class Measure:
         axial_diameter_cm: largest diameter within one axial plane.
         diameter_3d_cm: largest diameter in any direction.
         equivalent_diameter_cm: of the ball of the same volume.
-        centre_x_mm: centre of mass in RAS: x grows to the right,
-        centre_y_mm: y to the front,
-        centre_z_mm: z to the head.
-        centre_i: the same as voxel index, from 0, along the file's first axis,
-        centre_j: second axis,
-        centre_k: third axis.
+        centre_x_mm: x of the centre of mass in RAS: grows to the patient's right.
+        centre_y_mm: y of the centre of mass in RAS: grows to the front.
+        centre_z_mm: z of the centre of mass in RAS: grows to the head.
+        centre_i: voxel index of the centre of mass along the file's first axis, from 0.
+        centre_j: the same along the second axis.
+        centre_k: the same along the third axis.
         hu_mean: mean of the image over the structure.
         hu_sd: standard deviation of it.
         exophytic_share: of a lesion: share of its volume outside the kidney's own outline.

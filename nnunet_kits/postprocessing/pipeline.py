@@ -31,7 +31,7 @@ class Step:
     parameters: Mapping[str, Any]
 
     def apply(self, labels: NDArray[np.uint8], voxel_mm3: float) -> NDArray[np.uint8]:
-        """Do it."""
+        """The label map after this operation; ``voxel_mm3`` is the volume of a voxel."""
         return OPERATIONS[self.operation](labels, voxel_mm3, **self.parameters)
 
     def as_json(self) -> dict[str, Any]:
