@@ -32,7 +32,7 @@ class ResUNet25D(ResUNet):
 
     def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
         stages = Topology(**topology)
-        stages.require_3d("ResUNet25D")
+        stages.require(3, "ResUNet25D")
         planned = [[stride] * 3 if isinstance(stride, int) else list(stride) for stride in stages.strides]
         flat = [[1, *stride[1:]] for stride in planned]
         super().__init__(input_channels, num_classes, deep_supervision, **{**topology, "strides": flat})

@@ -39,7 +39,7 @@ class ResNet34UNet2D(nn.Module):
 
     def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
         stages = Topology(**topology)
-        stages.require_2d("ResNet34UNet2D")
+        stages.require(2, "ResNet34UNet2D")
         if deep_supervision:
             raise TrainingError("ResNet34UNet2D: it has one output, so it cannot be trained with deep supervision.")
         super().__init__()

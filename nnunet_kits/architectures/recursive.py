@@ -79,7 +79,7 @@ class RecursiveUNet2D(nn.Module):
 
     def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
         stages = Topology(**topology)
-        stages.require_2d("RecursiveUNet2D")
+        stages.require(2, "RecursiveUNet2D")
         super().__init__()
         steps = [(s, s) if isinstance(s, int) else (int(s[0]), int(s[1])) for s in stages.strides]
         features = list(stages.features_per_stage)[: stages.n_stages]

@@ -36,27 +36,16 @@ class Topology:
     kernel_sizes: Sequence[Sequence[int] | int]
     strides: Sequence[Sequence[int] | int]
 
-    def require_2d(self, network: str) -> None:
-        """Refuse a 3D configuration for a network of slices.
+    def require(self, dimensions: int, network: str) -> None:
+        """Refuse a configuration of other dimensions than a network can have.
 
         Raises:
             TrainingError: the network, and what to train.
         """
-        if self.conv_op is not nn.Conv2d:
-            raise TrainingError(
-                f"{network}: its patches are slices, but the configuration is 3D. Train configuration 2d."
-            )
-
-    def require_3d(self, network: str) -> None:
-        """Refuse a 2D configuration for a network of volumes.
-
-        Raises:
-            TrainingError: the network, and what to train.
-        """
-        if self.conv_op is not nn.Conv3d:
-            raise TrainingError(
-                f"{network}: its patches are three-dimensional, but the configuration is 2D. Train a 3D configuration."
-            )
+        if self.conv_op is not (nn.Conv2d if dimensions == 2 else nn.Conv3d):
+            flat = "its patches are slices, but the configuration is 3D. Train configuration 2d."
+            deep = "its patches are three-dimensional, but the configuration is 2D. Train a 3D configuration."
+            raise TrainingError(f"{network}: {flat if dimensions == 2 else deep}")
 
     def instnorm_relu(self) -> dict[str, Any]:
         """Convolutions with bias, instance norm and ReLU, in dynamic-network-architectures' words."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_results
+from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_kits.errors import TrainingError
@@ -54,14 +54,13 @@ class SafeTrainer(nnUNetTrainer):
         self.folder_with_segs_from_previous_stage = str(stage.predictions)
 
     def _previous_stage(self) -> PreviousStage | None:
+        if not self.is_cascaded:
+            return None
         manager, name = self.plans_manager, type(self).__name__
         results = Path(str(nnUNet_results)) / manager.dataset_name
         model = ModelFolder(results, name, manager.plans_name, self.configuration_name)
-        preprocessed = self._dataset_folder()
+        preprocessed = Path(self.preprocessed_dataset_folder_base)
         return previous_stage(model, manager.plans, preprocessed, self.parts.previous_trainer or name)
-
-    def _dataset_folder(self) -> Path:
-        return Path(str(nnUNet_preprocessed)) / self.plans_manager.dataset_name
 
     def _require_previous_stage(self, keys: Iterable[str]) -> None:
         """Refuse a cascade without low-resolution predictions of all these cases.
@@ -72,7 +71,7 @@ class SafeTrainer(nnUNetTrainer):
         stage = self._previous_stage()
         if stage is None or self.local_rank != 0:
             return
-        splits_file = self._dataset_folder() / "splits_final.json"
+        splits_file = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
         splits = json.loads(splits_file.read_text()) if splits_file.is_file() else []
         problems = unusable_predictions(stage, keys)
         if problems:
