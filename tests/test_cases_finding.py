@@ -9,7 +9,7 @@ from nnunet_kits.errors import ImageError
 from nnunet_kits.inference.files import find_cases as predicted_cases
 from nnunet_kits.measurement import measure_files
 from nnunet_kits.postprocessing import load_chain, postprocess_folder
-from nnunet_kits.postprocessing.selection import find_folds
+from nnunet_kits.postprocessing.determine import find_folds
 from nnunet_kits.releases import RELEASES
 from nnunet_kits.reporting.study import find_cases as reported_cases
 

@@ -9,11 +9,11 @@ from nnunet_kits.errors import ImageError
 from nnunet_kits.evaluation import evaluate_case
 from nnunet_kits.measurement.files import Task as MeasureTask
 from nnunet_kits.measurement.files import measure_task
+from nnunet_kits.postprocessing.determine import Task as SelectionTask
+from nnunet_kits.postprocessing.determine import score_task
 from nnunet_kits.postprocessing.files import Task as PostprocessTask
 from nnunet_kits.postprocessing.files import postprocess_file
 from nnunet_kits.postprocessing.pipeline import load_chain
-from nnunet_kits.postprocessing.selection import Task as SelectionTask
-from nnunet_kits.postprocessing.selection import score_task
 from nnunet_kits.releases import release_of
 from nnunet_kits.reporting.study import ReportCase, examine, load_case
 

@@ -14,7 +14,7 @@ from nnunet_kits.labels import Label
 from nnunet_kits.measurement.files import measure_files
 from nnunet_kits.phantom import write_tree
 from nnunet_kits.postprocessing import load_chain, postprocess_folder
-from nnunet_kits.postprocessing.selection import determine_postprocessing
+from nnunet_kits.postprocessing.determine import determine_postprocessing
 from nnunet_kits.releases import RELEASES, Release
 from nnunet_kits.reporting.study import find_cases, year_of
 

@@ -13,8 +13,8 @@ from nnunet_kits.errors import ImageError, KitsError, PostprocessingError
 from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.postprocessing import load_chain, postprocess_folder
 from nnunet_kits.postprocessing.choice import choose_chain
+from nnunet_kits.postprocessing.determine import determine_postprocessing, find_folds
 from nnunet_kits.postprocessing.operations import keep_largest
-from nnunet_kits.postprocessing.selection import determine_postprocessing, find_folds
 from nnunet_kits.releases import RELEASES
 
 SHAPE = (12, 20, 40)  # voxels of 3.3 mm3
@@ -242,10 +242,10 @@ def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch):
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_all", stopped)
+    monkeypatch.setattr("nnunet_kits.postprocessing.determine.run_all", stopped)
     with pytest.raises(KeyboardInterrupt):
         determine_postprocessing(*places, folds / "out")
-    monkeypatch.setattr("nnunet_kits.postprocessing.selection.run_all", original)
+    monkeypatch.setattr("nnunet_kits.postprocessing.determine.run_all", original)
     assert determine_postprocessing(*places, folds / "out", say=calls.append) == expected
     assert calls[0] == "4 of 6 cases were scored before"
     assert len(calls) == 3

@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 def _determined(options: argparse.Namespace) -> "Chain | None":
     """The chosen chain; one without steps where none helps."""
     from nnunet_kits.errors import PostprocessingError
-    from nnunet_kits.postprocessing.selection import CHAIN_FILE, NOTHING, RECORD_FILE, determine_postprocessing
+    from nnunet_kits.postprocessing.determine import CHAIN_FILE, NOTHING, RECORD_FILE, determine_postprocessing
 
     missing = [f"--{n}" for n, v in (("predictions", options.folds), ("references", options.references)) if not v]
     missing += [] if options.year else ["--year"]
