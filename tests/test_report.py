@@ -376,20 +376,33 @@ def test_missing_folders_and_images_are_refused_with_what_to_do(folders):
         run_verb(folders)
 
 
-def test_a_browser_renders_the_page_with_the_overlays(folders, tmp_path):
+def look_at(page_file, folder, width):
+    """RGB of a page as a browser shows it in a window of this width."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     browser = next(filter(None, map(shutil.which, names)), None)
     if browser is None:
         pytest.skip("no Chromium is installed")
-    run_verb(folders)
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,2400"]
-    command += [f"--screenshot={tmp_path / 'page.png'}", (folders / "report.html").as_uri()]
+    command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},2400"]
+    command += [f"--screenshot={folder / 'page.png'}", page_file.as_uri()]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    rgb = np.asarray(Image.open(tmp_path / "page.png").convert("RGB"))
+    return np.asarray(Image.open(folder / "page.png").convert("RGB"))
+
+
+def test_a_browser_renders_the_page_with_the_overlays(folders, tmp_path):
+    run_verb(folders)
+    rgb = look_at(folders / "report.html", tmp_path, 1300)
     assert (rgb[:40] == 255).mean() > 0.9  # a white page
     assert (rgb[:, :20] == 255).mean() > 0.99  # with a margin, nothing wider than the window
     assert (rgb[:, -20:] == 255).mean() > 0.99
     for label in (Label.KIDNEY, Label.TUMOR, Label.CYST):  # the outlines, pure in colour
         assert (rgb == LABEL_COLOURS[label]).all(axis=2).sum() > 200, label
+
+
+def test_on_a_phone_nothing_is_wider_than_the_window(folders, tmp_path):
+    run_verb(folders)
+    rgb = look_at(folders / "report.html", tmp_path, 390)
+    assert rgb.shape[1] == 390
+    assert (rgb[:, :10] == 255).all()
+    assert (rgb[:, -10:] == 255).all()
