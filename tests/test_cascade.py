@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import zipfile
@@ -5,7 +6,8 @@ import zipfile
 import blosc2
 import numpy as np
 import pytest
-from small_plans import cascade_plans
+import torch
+from small_plans import cascade_plans, dataset_json
 
 from nnunet_kits.errors import TrainerNameError, TrainingError
 from nnunet_kits.model_folder import FINAL, LATEST, ModelFolder
@@ -38,6 +40,23 @@ def finish(folder):
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / FINAL, "w") as archive:
         archive.writestr("data.pkl", "weights")
+
+
+def test_the_stage_before_is_where_nnunets_own_trainer_looks_for_it(nnunet):
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    given = cascade_plans()
+    given["configurations"]["mine"] = {"inherits_from": "3d_cascade_fullres", "batch_size": 3}
+    for name in ("3d_cascade_fullres", "mine"):
+        trainer = nnUNetTrainer(copy.deepcopy(given), name, 0, dataset_json(), device=torch.device("cpu"))
+        folder = nnunet / "nnUNet_results" / DATASET
+        stage = previous_stage(
+            ModelFolder(folder, "nnUNetTrainer", "SmallPlans", name), given, nnunet / "nnUNet_preprocessed" / DATASET
+        )
+        assert str(stage.next_model.path) == trainer.output_folder_base
+        assert str(stage.predictions) == trainer.folder_with_segs_from_previous_stage
+        assert str(stage.preprocessed_folder) == trainer.preprocessed_dataset_folder
+    assert previous_stage(ModelFolder(folder, "nnUNetTrainer", "SmallPlans", "3d_lowres"), given, nnunet) is None
 
 
 def test_every_way_a_prediction_can_be_unusable_is_told_apart(stage):
