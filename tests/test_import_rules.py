@@ -13,7 +13,7 @@ LAYERS = (
     {"errors", "labels"},
     {"releases", "environment", "machine", "atomic", "model_folder", "geometry"},
     {"images", "intensity", "resampling", "components", "cases"},
-    {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses"},
+    {"conversion", "phantom", "evaluation", "measurement", "architectures", "losses", "augmentation"},
     {"planning", "preprocessing", "training", "inference", "postprocessing"},
     {"recipes", "reporting", "workflow", "doctor"},
     {"demo"},

@@ -1,0 +1,22 @@
+"""Where a patch lies, for a spatial transform that draws before anything is read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+PLACED = "kits_placed"
+"""Key under which a loader that has read no more than the patch needs gives a pipeline its :class:`Placed`."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a patch lies, once drawn.
+
+    Attributes:
+        drawn: parameters of nnU-Net's transform; ``grid`` only with an elastic deformation.
+        shape: ([z,] y, x) of the whole that they were drawn for, which is the patch with its margin.
+        offset: where in the whole that begins which was read.
+    """
+
+    drawn: dict[str, Any]
+    shape: tuple[int, ...]
+    offset: tuple[int, ...]
