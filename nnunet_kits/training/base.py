@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -15,6 +16,7 @@ from torch import nn
 
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.architectures.topology import Topology
+from nnunet_kits.augmentation.pipeline import accelerate, stock_is_asked_for
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
@@ -285,8 +287,22 @@ class KitsTrainer(SafeTrainer):
             self.inference_allowed_mirroring_axes = tuple(given.prediction_mirror_axes) or None
         return rotation, dummy_2d, patch_size, axes
 
+    @staticmethod
+    def get_training_transforms(*given: Any, **options: Any) -> BasicTransform:
+        """nnU-Net's training pipeline, with ours in place of what is slow."""
+        return accelerate(nnUNetTrainer.get_training_transforms(*given, **options))
+
+    @staticmethod
+    def get_validation_transforms(*given: Any, **options: Any) -> BasicTransform:
+        """nnU-Net's validation pipeline, with ours in place of what is slow."""
+        return accelerate(nnUNetTrainer.get_validation_transforms(*given, **options))
+
     def get_dataloaders(self) -> tuple[Any, Any]:
-        """nnU-Net's loaders, or for training the sampling's."""
-        if self.parts.sampling == DEFAULT_SAMPLING:
+        """The sampling's loaders, which read no more than they use; or nnU-Net's, where these are asked for."""
+        if not self.settings.fast_loading:
+            self.get_training_transforms = nnUNetTrainer.get_training_transforms  # type: ignore[method-assign]
+            self.get_validation_transforms = nnUNetTrainer.get_validation_transforms  # type: ignore[method-assign]
+        if self.parts.sampling == DEFAULT_SAMPLING and (stock_is_asked_for() or not self.settings.fast_loading):
+            self.print_to_log_file("Patches are read and augmented by nnU-Net's loader and transforms.")
             return super().get_dataloaders()
         return loaders.dataloaders(self, SAMPLINGS[self.parts.sampling], self._shares)

@@ -1,6 +1,6 @@
-"""Training loaders: nnU-Net's own, with another choice of patches.
+"""Training loaders: nnU-Net's own, reading only what is used, with another choice of patches.
 
-Loading, cropping, padding, the second channel of a cascade and the transforms stay nnU-Net's; overridden is only which
+Padding, the second channel of a cascade and what the transforms do stay nnU-Net's; overridden here is only which
 cases (``get_indices``), where (``get_bbox``) and how often (``generate_train_batch``).
 """
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
-from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
+from nnunet_kits.augmentation.loader import BoxLoader
+from nnunet_kits.augmentation.pipeline import Accelerated
 from nnunet_kits.training.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ Bounds = tuple[list[int], list[int]]
 """Lower and upper bounds of a patch; they may lie outside the image."""
 
 
-class KitsLoader(nnUNetDataLoader):
-    """nnU-Net's loader, told what any of ours may need.
+class KitsLoader(BoxLoader):
+    """nnU-Net's loader, reading only what is used, told what any of ours may need.
 
     Args:
         *given: nnU-Net's.
@@ -143,11 +144,11 @@ class Triple:
 def dataloaders(
     trainer: "nnUNetTrainer", sampling: Sampling, shares: Mapping[frozenset[int], float]
 ) -> tuple[Any, Any]:
-    """Running loaders of a trainer: for training the sampling's own, for validation nnU-Net's.
+    """Running loaders of a trainer: for training the sampling's, for validation patches drawn as nnU-Net draws them.
 
     Args:
         trainer: initialised.
-        sampling: with a loader of ours.
+        sampling: which patches make a batch.
         shares: as :class:`KitsLoader` takes them.
 
     Returns:
@@ -166,14 +167,16 @@ def dataloaders(
 
 def _loaders(
     trainer: "nnUNetTrainer", sampling: Sampling, shares: Mapping[frozenset[int], float]
-) -> tuple[KitsLoader, nnUNetDataLoader]:
+) -> tuple[KitsLoader, BoxLoader]:
     """The loaders of training and validation, which do nothing yet."""
     with_margin, augmented, plain = _transforms(trainer)
     training, validation = trainer.get_tr_and_val_datasets()
     patch_size, labels = trainer.configuration_manager.patch_size, trainer.label_manager
-    share = {"oversample_foreground_percent": trainer.oversample_foreground_percent}
-    module, _, name = str(sampling.loader).rpartition(".")
-    training_loader = getattr(import_module(module), name)(
+    share = {
+        "oversample_foreground_percent": trainer.oversample_foreground_percent,
+        "probabilistic_oversampling": trainer.probabilistic_oversampling,
+    }
+    training_loader = _loader_class(sampling)(
         training,
         trainer.batch_size // sampling.images_per_case,
         with_margin,
@@ -184,7 +187,7 @@ def _loaders(
         shares=shares,
         **share,
     )
-    return training_loader, nnUNetDataLoader(
+    return training_loader, BoxLoader(
         validation, trainer.batch_size, patch_size, patch_size, labels, transforms=plain, **share
     )
 
@@ -204,10 +207,20 @@ def _transforms(trainer: "nnUNetTrainer") -> tuple[Any, Any, Any]:
     augmented = trainer.get_training_transforms(
         manager.patch_size, rotation, scales, mirrored, dummy_2d, use_mask_for_norm=masks, **task
     )
+    whose = "our loops" if isinstance(augmented, Accelerated) else "nnU-Net's transforms"
+    trainer.print_to_log_file(f"Patches are augmented by {whose}.")
     return with_margin, augmented, trainer.get_validation_transforms(scales, **task)
 
 
-def _in_processes(loader: nnUNetDataLoader, processes: int, batches_ahead: int, pinned: bool) -> Any:
+def _loader_class(sampling: Sampling) -> type[KitsLoader]:
+    """The loader of a sampling; that of nnU-Net's own draws as nnU-Net does."""
+    if sampling.loader is None:
+        return KitsLoader
+    module, _, name = sampling.loader.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _in_processes(loader: BoxLoader, processes: int, batches_ahead: int, pinned: bool) -> Any:
     """The loader in background processes, or in this one if there are to be none."""
     if processes == 0:
         return SingleThreadedAugmenter(loader, None)

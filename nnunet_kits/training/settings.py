@@ -38,6 +38,10 @@ def _is_parameters(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(given, dict) for given in value.values())
 
 
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
@@ -62,6 +66,7 @@ LossParameters = Annotated[
     Mapping[str, Mapping[str, float]] | None,
     Rule(_is_parameters, "an object of names of losses, each with an object of numbers"),
 ]
+Switch = Annotated[bool, Rule(_is_switch, "true or false")]
 Encoder = Annotated[str, Rule(_is_text, "a file, 'hub' or 'none'")]
 
 
@@ -84,6 +89,7 @@ class TrainingSettings:
         early_stopping_patience: epochs without a new lowest validation loss after which the training ends.
         mixup_alpha: both parameters of the beta distribution that mixup's shares are drawn from.
         imagenet_weights: a file of encoder weights, ``hub`` or ``none``.
+        fast_loading: whether patches are read and augmented by our loops; else by nnU-Net's.
     """
 
     num_iterations_per_epoch: Count = None
@@ -99,6 +105,7 @@ class TrainingSettings:
     early_stopping_patience: Count = None
     mixup_alpha: Positive = None
     imagenet_weights: Encoder = "hub"
+    fast_loading: Switch = True
 
 
 SETTINGS: dict[str, Rule] = {
