@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.geometry import Box, nonzero_box, whole_box
+from nnunet_kits.geometry import Box, crop, nonzero_box, whole_box
 from nnunet_kits.inference.export import labels_of, samples_for, segment
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
@@ -127,8 +127,7 @@ def predict_array(
     while queue:
         box, turn = queue.popleft()
         answers, part = scan.look_closely(fine, box, coarse_answer)
-        target = labels[tuple(slice(start, stop) for start, stop in box)]
-        np.copyto(target, part, where=part > 0)
+        np.copyto(crop(labels, box), part, where=part > 0)
         found.append(box)
         kept.append(answers)
         beyond = scan.beyond(fine[0], part > 0, box, [*found, *(other for other, _ in queue)])
