@@ -3,7 +3,9 @@
 Imports nothing heavy, for workers import it again.
 """
 
+import logging
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from nnunet_kits.cases import memory
 from nnunet_kits.cases.memory import check_memory, fitting_workers
-from nnunet_kits.cases.parallel import run_all, run_cases, with_bar
+from nnunet_kits.cases.parallel import run_all, run_cases, with_progress
 from nnunet_kits.errors import ImageError, KitsError, PreprocessingError
 
 CASES = [f"case_{number:05d}" for number in range(5)]
@@ -59,12 +61,34 @@ def test_a_case_that_fails_does_not_stop_the_others(tmp_path, count):
     assert sorted(file.name for file in tmp_path.iterdir()) == [case for case in CASES if case != CASES[1]]
 
 
-def test_a_bar_counts_the_cases_on_a_terminal_and_is_not_drawn_into_a_file(monkeypatch, capsys):
-    assert list(with_bar("abc", 3, "count")) == ["a", "b", "c"]
+def test_a_run_is_told_by_a_bar_on_a_terminal_and_by_lines_elsewhere(monkeypatch, capsys, caplog):
+    caplog.set_level("INFO", "nnunet_kits")
+    outcomes = [("a", 1), ("b", 2)]
+    assert list(with_progress(outcomes, 3, "count", before=1)) == outcomes
+    assert caplog.messages == ["2 of 3: a", "3 of 3: b"]
+    assert list(with_progress(outcomes, 2, "count", lines=False)) == outcomes
+    assert len(caplog.messages) == 2
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    assert list(with_bar("abc", 3, "count")) == ["a", "b", "c"]
+    assert list(with_progress(outcomes, 3, "count", before=1)) == outcomes
     assert "count: 100%" in capsys.readouterr().err
+    assert len(caplog.messages) == 2
+
+
+def report_it(task):
+    """A worker's job: log a line that the user shall see, and one that only debugging shows."""
+    logging.getLogger("nnunet_kits.somewhere").warning("%s is odd", task)
+    logging.getLogger("nnunet_kits.somewhere").debug("%s is being done", task)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("level", "lines"), [("INFO", 0), ("DEBUG", 1)])
+def test_what_a_worker_logs_is_said_by_the_parent_at_its_level(caplog, count, level, lines):
+    caplog.set_level(level, "nnunet_kits")
+    assert dict(run_cases(report_it, {"a": "A", "b": "B"}, count)) == {"a": None, "b": None}
+    assert sorted(m for m in caplog.messages if "odd" in m) == ["A is odd", "B is odd"]
+    assert len([m for m in caplog.messages if "being done" in m]) == 2 * lines
+    assert len([m for m in caplog.messages if re.fullmatch(r"[ab] took \d+\.\d\d s in process \d+", m)]) == 2 * lines
 
 
 def test_there_are_as_many_workers_as_cpus_cases_and_the_largest_case_leave_room_for(monkeypatch):

@@ -178,7 +178,13 @@ def test_every_option_of_a_verb_is_in_its_section_of_the_reference(verb):
     section = re.split(r"^## ", text(DOCS / "reference" / "cli.md"), flags=re.MULTILINE)
     (section,) = (part for part in section if part.startswith(f"{verb}\n"))
     options = [option for action in verbs()[verb]._actions for option in action.option_strings]
-    assert [o for o in options if o not in ("-h", "--help") and not re.search(rf"`{o}[` ]", section)] == []
+    common = ("-h", "--help", "-v", "--verbose", "--quiet")
+    assert [o for o in options if o not in common and not re.search(rf"`{o}[` ]", section)] == []
+
+
+def test_the_options_of_every_verb_are_explained_before_the_verbs():
+    before, _, _ = text(DOCS / "reference" / "cli.md").partition("\n## ")
+    assert [o for o in ("-v", "--verbose", "--quiet") if f"`{o}`" not in before] == []
 
 
 # trainers, presets, settings

@@ -243,7 +243,7 @@ evaluate.evaluate_folder(Path(sys.argv[1]), Path(sys.argv[2]), "23")
 """
 
 
-def test_two_hundred_cases_killed_in_the_middle_go_on_and_lose_nothing(tmp_path, monkeypatch):
+def test_two_hundred_cases_killed_in_the_middle_go_on_and_lose_nothing(tmp_path, monkeypatch, caplog):
     pred, ref = write_cases(tmp_path, range(200))
     killed = subprocess.run([sys.executable, "-c", KILL_AT_120, str(pred), str(ref)], env=ENVIRONMENT)
     assert killed.returncode == -signal.SIGKILL
@@ -253,9 +253,10 @@ def test_two_hundred_cases_killed_in_the_middle_go_on_and_lose_nothing(tmp_path,
     left.write_text(left.read_text() + '["cut sh')  # as a kill amid a line leaves it
     scored, real = [], evaluate.score_pair
     monkeypatch.setattr(evaluate, "score_pair", lambda task: scored.append(task[0].case) or real(task))
-    said = []
-    found = evaluation.evaluate_folder(pred, ref, "23", say=said.append)
-    assert said[0] == "120 of 200 cases were scored before"
+    caplog.set_level("INFO", "nnunet_kits")
+    found = evaluation.evaluate_folder(pred, ref, "23")
+    assert caplog.messages[:2] == ["120 of 200 cases were scored before", "121 of 200: case_00120"]
+    assert caplog.messages[-1] == "200 of 200: case_00199"
     assert len(scored) == 80
     assert list(found["cases"]) == [f"case_{number:05d}" for number in range(200)]
     assert found == evaluation.evaluate_folder(pred, ref, "23", tmp_path / "afresh")

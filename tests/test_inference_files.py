@@ -210,11 +210,11 @@ def test_impossible_numbers_are_refused(flag, value, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_predict_what_one_does(cascade, scans, tmp_path):
-    say = []
+def test_two_processes_predict_what_one_does(cascade, scans, tmp_path, caplog):
+    caplog.set_level("INFO", "nnunet_kits")
     job = Job((str(cascade[0]),))
-    assert predict_files(job, scans, tmp_path / "two", workers=2, say=say.append) == {}
-    assert "2 process(es)" in say[0]
-    predict_files(job, scans, tmp_path / "one", say=say.append)
+    assert predict_files(job, scans, tmp_path / "two", workers=2) == {}
+    assert "2 process(es)" in caplog.messages[0]
+    predict_files(job, scans, tmp_path / "one")
     for case in ("case_00001.nii.gz", "case_00002.nii.gz"):
         assert np.array_equal(voxels(tmp_path / "one" / case), voxels(tmp_path / "two" / case))

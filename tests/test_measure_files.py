@@ -66,17 +66,17 @@ def test_a_single_file_and_a_kits_folder_are_measured_under_the_cases_name(folde
     assert measure_files(kits / "segmentation.nii.gz", folder / "c", kits / "imaging.nii.gz")[0] == single
 
 
-def test_a_damaged_file_is_named_and_the_others_are_measured_and_kept(folder, capsys):
+def test_a_damaged_file_is_named_and_the_others_are_measured_and_kept(folder, capsys, caplog):
     good = (folder / "case_00001.nii.gz").read_bytes()
     (folder / "case_00001.nii.gz").write_bytes(good[:-50])
     assert main(["measure", str(folder), "-o", str(folder / "out")]) == 2
     assert "case_00001.nii.gz" in capsys.readouterr().err
     assert {row["case"] for row in table(folder / "out" / "measures.csv")} == {"case_00000"}
     (folder / "case_00001.nii.gz").write_bytes(good)
-    said = []
-    found, failed = measure_files(folder, folder / "out", say=said.append)
-    assert said[0] == "1 of 2 cases were measured before"
-    assert len(said) == 2
+    caplog.set_level("INFO", "nnunet_kits")
+    found, failed = measure_files(folder, folder / "out")
+    assert caplog.messages[0] == "1 of 2 cases were measured before"
+    assert len(caplog.messages) == 2
     assert failed == {}
     assert found == measure_files(folder, folder / "anew")[0]
 

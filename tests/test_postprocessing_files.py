@@ -92,15 +92,15 @@ def test_two_processes_write_the_same(predicted):
         assert np.array_equal(voxels(file), voxels(predicted / "out2" / file.name))
 
 
-def test_a_second_run_does_only_what_is_new_and_another_chain_needs_overwrite(predicted):
+def test_a_second_run_does_only_what_is_new_and_another_chain_needs_overwrite(predicted, caplog):
     pred, out, chain = predicted / "pred", predicted / "out", load_chain("two_kidneys")
     postprocess_folder(pred, out, chain)
     save(pred / "case_00001.nii.gz", truth())
     (out / "case_00002.nii.gz").unlink()
-    said = []
-    postprocess_folder(pred, out, chain, say=said.append)
-    assert said[0] == "1 of 3 were postprocessed before; --overwrite does them again."
-    assert [line.split(":")[0] for line in said[1:]] == ["case_00001", "case_00002"]
+    caplog.set_level("INFO", "nnunet_kits")
+    postprocess_folder(pred, out, chain)
+    assert caplog.messages[0] == "1 of 3 were postprocessed before; --overwrite does them again."
+    assert [line.split(":")[0] for line in caplog.messages[1:]] == ["case_00001", "case_00002"]
     with pytest.raises(
         PostprocessingError, match=r"made with the chain two_kidneys, and this is fill_holes. Give another"
     ):
@@ -231,10 +231,10 @@ def test_a_chain_that_harms_one_fold_is_not_chosen_and_nothing_is_applied_in_its
     assert np.array_equal(voxels(folds / "out" / "case_00001.nii.gz"), with_specks())
 
 
-def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch):
+def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch, caplog):
     places = [folds / "model"], folds / "ref", "23"
     expected = determine_postprocessing(*places, folds / "whole")
-    original, calls = run_all, []
+    original = run_all
 
     def stopped(function, tasks, workers):
         for number, item in enumerate(original(function, tasks, workers)):
@@ -246,9 +246,10 @@ def test_a_stopped_choice_goes_on_and_gives_the_same(folds, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         determine_postprocessing(*places, folds / "out")
     monkeypatch.setattr("nnunet_kits.postprocessing.determine.run_all", original)
-    assert determine_postprocessing(*places, folds / "out", say=calls.append) == expected
-    assert calls[0] == "4 of 6 cases were scored before"
-    assert len(calls) == 3
+    caplog.set_level("INFO", "nnunet_kits")
+    assert determine_postprocessing(*places, folds / "out") == expected
+    assert caplog.messages[0] == "4 of 6 cases were scored before"
+    assert [line.split(":")[0] for line in caplog.messages[1:]] == ["5 of 6", "6 of 6"]
 
 
 def test_one_folder_of_all_folds_is_divided_by_nnunets_splits(folds, tmp_path):
@@ -279,14 +280,13 @@ def test_folders_that_are_no_folds_are_refused(folds):
         find_folds([folds / "nothing"])
 
 
-def test_what_cannot_be_scored_is_refused_with_its_name(folds):
-    def determine(year="23", chains=("two_kidneys",), say=lambda _: None, predictions=None):
+def test_what_cannot_be_scored_is_refused_with_its_name(folds, caplog):
+    def determine(year="23", chains=("two_kidneys",), predictions=None):
         places = [predictions or folds / "model"]
-        return determine_postprocessing(places, folds / "ref", year, folds / "out", chains, say=say)
+        return determine_postprocessing(places, folds / "ref", year, folds / "out", chains)
 
-    said = []
-    determine(predictions=folds / "model" / "fold_1" / "validation", say=said.append)
-    assert said[0] == "Only one fold is given, so that one alone must become better. Give all folds."
+    determine(predictions=folds / "model" / "fold_1" / "validation")
+    assert caplog.messages[0] == "Only one fold is given, so that one alone must become better. Give all folds."
     with pytest.raises(KitsError, match=rf"no KiTS release of year '20'\. Known: {', '.join(RELEASES)}"):
         determine("20")
     with pytest.raises(PostprocessingError, match="The candidates clean, clean hold a name twice"):

@@ -240,7 +240,7 @@ def assert_same_folder(ours, stock):
             assert (a.dtype, a.chunks, a.blocks, a.cparams.codec) == (b.dtype, b.chunks, b.blocks, b.cparams.codec)
 
 
-def test_the_command_leaves_what_nnunet_leaves_and_keeps_what_is_done(planned, capsys, monkeypatch):
+def test_the_command_leaves_what_nnunet_leaves_and_keeps_what_is_done(planned, capsys, monkeypatch, run):
     ours, stock = planned
     words = ["preprocess", "-d", "220", "-p", "SmallPlans", "-c", "2d", "3d_fullres", "3d_cascade_fullres", "-np", "1"]
     assert main(words) == 0
@@ -261,13 +261,19 @@ def test_the_command_leaves_what_nnunet_leaves_and_keeps_what_is_done(planned, c
     assert_same_folder(ours / "Small_3d_fullres", stock / "Small_3d_fullres")
 
 
-def run(**more):
-    said = []
-    (outcome,) = preprocess_dataset(220, "SmallPlans", ["3d_fullres"], workers=1, say=said.append, **more)
-    return outcome, said
+@pytest.fixture
+def run(caplog):
+    """Preprocess one configuration: what came of it, and what the user should know."""
+
+    def preprocess(**more):
+        caplog.clear()
+        (outcome,) = preprocess_dataset(220, "SmallPlans", ["3d_fullres"], workers=1, **more)
+        return outcome, [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    return preprocess
 
 
-def test_other_settings_and_cases_that_are_gone_are_made_anew(planned):
+def test_other_settings_and_cases_that_are_gone_are_made_anew(planned, run):
     ours, _ = planned
     (ours / "Small_3d_fullres").mkdir()
     (ours / "Small_3d_fullres" / "case_of_nnunet.b2nd").touch()
@@ -289,7 +295,7 @@ def test_other_settings_and_cases_that_are_gone_are_made_anew(planned):
     assert run()[0].made == 4
 
 
-def test_the_faster_codec_is_read_by_nnunet_and_gives_the_same(planned):
+def test_the_faster_codec_is_read_by_nnunet_and_gives_the_same(planned, run):
     _, stock = planned
     outcome, _ = run(codec="lz4")
     image = outcome.folder / f"{CASES[0]}.b2nd"
@@ -300,7 +306,7 @@ def test_the_faster_codec_is_read_by_nnunet_and_gives_the_same(planned):
     assert np.allclose(one[0][:], other[0][:], atol=1e-5)
 
 
-def test_a_bad_case_stops_the_run_with_its_name_and_leaves_no_part_of_it(planned):
+def test_a_bad_case_stops_the_run_with_its_name_and_leaves_no_part_of_it(planned, run):
     ours, _ = planned
     bad = ours.parents[1] / "nnUNet_raw" / ours.name / "imagesTr" / f"{CASES[2]}_0000.nii.gz"
     whole = bad.read_bytes()
@@ -318,7 +324,7 @@ def test_a_bad_case_stops_the_run_with_its_name_and_leaves_no_part_of_it(planned
     assert run()[0].made == 3
 
 
-def test_an_error_of_any_kind_names_the_case_and_its_files(planned, monkeypatch):
+def test_an_error_of_any_kind_names_the_case_and_its_files(planned, monkeypatch, run):
     def fail(*_arguments):
         raise RuntimeError("out of luck")
 
@@ -329,7 +335,7 @@ def test_an_error_of_any_kind_names_the_case_and_its_files(planned, monkeypatch)
         run()
 
 
-def test_a_preprocessor_of_another_name_is_left_to_nnunet(planned, monkeypatch):
+def test_a_preprocessor_of_another_name_is_left_to_nnunet(planned, monkeypatch, run):
     ours, _ = planned
     plans = json.loads((ours / "SmallPlans.json").read_text())
     plans["configurations"]["3d_fullres"]["preprocessor_name"] = "RGBPreprocessor"

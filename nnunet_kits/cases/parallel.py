@@ -1,13 +1,19 @@
 """Work on many cases: in this process or in several, each case with its result or with what is wrong with it."""
 
+import logging
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from nnunet_kits.errors import KitsError
 
 T = TypeVar("T")
+
+PACKAGE = "nnunet_kits"
+logger = logging.getLogger(__name__)
 
 
 def run_cases(
@@ -28,7 +34,7 @@ def run_cases(
     """
     if workers <= 1 or len(tasks) < 2:
         for case, task in tasks.items():
-            yield case, _attempt(function, task)
+            yield case, _attempt(function, case, task)
         return
     yield from _in_processes(function, tasks, workers)
 
@@ -48,19 +54,29 @@ def run_all(function: Callable[[Any], Any], tasks: Mapping[str, Any], workers: i
         yield case, outcome
 
 
-def with_bar(outcomes: Iterable[T], total: int, title: str) -> Iterator[T]:
-    """Show how far a run has come, by a bar where stderr is a terminal.
+def with_progress(
+    outcomes: Iterable[tuple[str, T]], total: int, title: str, before: int = 0, lines: bool = True
+) -> Iterator[tuple[str, T]]:
+    """Show how far a run has come: by a bar where stderr is a terminal, else by a line a case.
 
     Args:
-        outcomes: one a case, as they come.
-        total: how many there will be.
+        outcomes: each case with its own, as they come.
+        total: how many cases there are.
         title: what is done.
+        before: how many of them were done before.
+        lines: False for a run that says itself what became of a case.
     """
+    if not sys.stderr.isatty():
+        for number, (case, outcome) in enumerate(outcomes, before + 1):
+            yield case, outcome
+            if lines:
+                logger.info("%d of %d: %s", number, total, case, extra={"progress": True})
+        return
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="case", desc=title, disable=None) as bar:
-        for outcome in outcomes:
-            yield outcome
+    with tqdm(total=total, initial=before, unit="case", desc=title) as bar:
+        for case, outcome in outcomes:
+            yield case, outcome
             bar.update()
 
 
@@ -72,6 +88,7 @@ def _in_processes(
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
 
+    level = logging.getLogger(PACKAGE).getEffectiveLevel()
     waiting = list(tasks.items())[::-1]
     under_way: dict[Future[Any], str] = {}
     context = multiprocessing.get_context("spawn")
@@ -80,10 +97,12 @@ def _in_processes(
             while waiting or under_way:
                 while waiting and len(under_way) < workers:  # none is handed out ahead, so a dead worker's is known
                     case, task = waiting.pop()
-                    under_way[pool.submit(_attempt, function, task)] = case
+                    under_way[pool.submit(_attempt_in_worker, level, function, case, task)] = case
                 finished, _ = wait(under_way, return_when=FIRST_COMPLETED)
                 for future in sorted(finished, key=lambda done: under_way[done]):
-                    result = future.result()
+                    result, records = future.result()
+                    for record in records:
+                        logging.getLogger(record.name).handle(record)
                     yield under_way.pop(future), result
         except BrokenProcessPool as error:
             raise KitsError(
@@ -92,11 +111,41 @@ def _in_processes(
             ) from error
 
 
-def _attempt(function: Callable[[Any], Any], task: Any) -> Any:
+def _attempt(function: Callable[[Any], Any], case: str, task: Any) -> Any:
+    """What the function returns, or the KitsError that it raises."""
+    start = time.perf_counter()
     try:
         return function(task)
     except KitsError as error:
         return error
+    finally:
+        logger.debug("%s took %.2f s in process %d", case, time.perf_counter() - start, os.getpid())
+
+
+def _attempt_in_worker(
+    level: int, function: Callable[[Any], Any], case: str, task: Any
+) -> tuple[Any, list[logging.LogRecord]]:
+    """:func:`_attempt`, and what was logged meanwhile: the parent says it, as it knows where to."""
+    package, kept = logging.getLogger(PACKAGE), _Kept()
+    package.setLevel(level)
+    package.propagate = False
+    package.addHandler(kept)
+    try:
+        return _attempt(function, case, task), kept.records
+    finally:
+        package.removeHandler(kept)
+
+
+class _Kept(logging.Handler):
+    """Keeps what is logged, in a form that goes from process to process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
+        self.records.append(record)
 
 
 def _follow_parent() -> None:

@@ -1,9 +1,12 @@
 """The verb ``convert``: a KiTS folder into nnU-Net's raw format."""
 
 import argparse
+import logging
 from collections.abc import Mapping
 
 from nnunet_kits.releases import RELEASES, either
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Convert a KiTS folder into $nnUNet_raw/DatasetNNN_KiTSYYYY. Every file is read whole and checked; a bad one stops the
@@ -71,23 +74,29 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     made = convert(settings)
-    print(f"{made.dataset}: {len(made.training)} training and {len(made.test)} test cases, ", end="")
-    print(f"{made.converted} of them converted now, {len(made.cases) - made.converted} before.")
+    logger.info(
+        f"{made.dataset}: {len(made.training)} training and {len(made.test)} test cases, "
+        f"{made.converted} of them converted now, {len(made.cases) - made.converted} before."
+    )
     for note in made.notes:
-        print(f"note: {note}")
+        logger.warning(f"note: {note}")
     preprocessed = os.environ.get("nnUNet_preprocessed")
     stale = stale_splits(made.dataset, Path(preprocessed)) if preprocessed else None
     if stale is not None:
-        print(f"note: {stale} has other folds, and nnU-Net's planners stop at that. Delete it and preprocess again.")
+        logger.warning(
+            f"note: {stale} has other folds, and nnU-Net's planners stop at that. Delete it and preprocess again."
+        )
     for reason in made.skipped.values():
-        print(f"skipped: {reason}")
+        logger.warning(f"skipped: {reason}")
     workers = nnunet_workers(made.cases)
     if options.verify:
         verify_with_nnunet(made.dataset, options.workers or workers)
-    print("Next:")
-    print(f"  nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}")
-    print(f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans   # others: nnunet_kits plan --list")
-    print(f"  nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans")
+    logger.info("Next:")
+    logger.info(f"  nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}")
+    logger.info(
+        f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans   # others: nnunet_kits plan --list"
+    )
+    logger.info(f"  nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans")
     return 0
 
 

@@ -1,9 +1,12 @@
 """The verb ``evaluate``: the challenges' scores of label maps."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from nnunet_kits.releases import RELEASES
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Dice and surface Dice of each hierarchical evaluation class, equal to the challenge's own code. Writes evaluation.csv in
@@ -47,17 +50,16 @@ def run(options: argparse.Namespace) -> int:
         options.partly,
         not options.no_samples,
         options.tolerances_mm,
-        lambda line: print(line, flush=True),
     )
     intervals = metrics.get("interval_95", {})
     for column, value in average([row_of(case) for case in metrics["cases"].values()]).items():
         limits = "  95 % interval {:.4f} to {:.4f}".format(*intervals[column]) if column in intervals else ""
-        print(f"{column:15} {value:.4f}{limits}")
+        logger.info(f"{column:15} {value:.4f}{limits}")
     for name, distance in metrics["mean"].get("hd95_mm", {}).items():
-        print(f"HD95 {name}: " + ("in no case" if distance is None else f"{distance:.2f} mm"))
+        logger.info(f"HD95 {name}: " + ("in no case" if distance is None else f"{distance:.2f} mm"))
     for name, found in metrics["tumors"]["sensitivity"].items():
-        print(f"tumors, {name}: {found['detected']} of {found['tumors']} detected")
-    print(f"false tumors a case: {metrics['tumors']['false_positives_per_case']:.2f}")
+        logger.info(f"tumors, {name}: {found['detected']} of {found['tumors']} detected")
+    logger.info(f"false tumors a case: {metrics['tumors']['false_positives_per_case']:.2f}")
     folder = options.predictions.parent if options.predictions.is_file() else options.predictions
-    print((options.output or folder) / "evaluation.csv")
+    logger.info((options.output or folder) / "evaluation.csv")
     return 0

@@ -7,6 +7,7 @@ import os
 import sys
 
 from nnunet_kits import __version__
+from nnunet_kits.cli.lines import add_options, shown
 from nnunet_kits.errors import KitsError
 
 VERBS = (
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = root.add_subparsers(title="verbs", metavar="VERB")
     for name in VERBS:
         importlib.import_module(f"nnunet_kits.cli.{name}").add_verb(verbs)
+        add_options(verbs.choices[name])
     return root
 
 
@@ -59,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         root.print_help(sys.stderr)
         return 2
     try:
-        return int(options.run(options) or 0)
+        with shown(options):
+            return int(options.run(options) or 0)
     except KitsError as error:
         print(f"nnunet_kits: error: {error}", file=sys.stderr)
         return 2

@@ -1,8 +1,11 @@
 """The verb ``measure``: volumes, diameters and places of kidneys, tumours and cysts."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,9 +40,8 @@ def run(options: argparse.Namespace) -> int:
         options.images,
         options.min_volume_ml,
         options.np,
-        say=lambda line: print(line, flush=True),
     )
-    print(options.output / TABLE)
+    logger.info(options.output / TABLE)
     for case, reason in failed.items():
         print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)
     return 2 if failed else 0

@@ -1,10 +1,13 @@
 """The verb ``phantom``: synthetic data in any challenge year's layout."""
 
 import argparse
+import logging
 from pathlib import Path
 
 from nnunet_kits.labels import Label
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
+
+logger = logging.getLogger(__name__)
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,9 +46,6 @@ def run(options: argparse.Namespace) -> int:
     """Write the phantoms and print the next command."""
     from nnunet_kits.phantom import write_tree
 
-    def progress(case: str, made: bool) -> None:
-        print(f"{case} {'written' if made else 'kept'}", flush=True)
-
     write_tree(
         options.out,
         options.year,
@@ -55,10 +55,9 @@ def run(options: argparse.Namespace) -> int:
         size=options.size,
         test_labels=options.keep_test_labels,
         jobs=options.jobs,
-        progress=progress,
     )
     release = RELEASES[options.year]
     if Label.CYST not in release.labels:
-        print(f"{release.edition} does not label cysts: those on these kidneys are labelled as kidney.")
-    print(f"next: nnunet_kits convert --year {options.year} {options.out / release.data_folders[0]}")
+        logger.info(f"{release.edition} does not label cysts: those on these kidneys are labelled as kidney.")
+    logger.info(f"next: nnunet_kits convert --year {options.year} {options.out / release.data_folders[0]}")
     return 0

@@ -1,6 +1,9 @@
 """The verb ``plan``: the plans of a preset for a converted dataset."""
 
 import argparse
+import logging
+
+logger = logging.getLogger(__name__)
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     from nnunet_kits.planning.planner import plan_dataset
 
     plans_file, stale = plan_dataset(options.dataset_id, preset, options.gpu_memory_gb)
-    print(f"Plans written: {plans_file}")
+    logger.info(f"Plans written: {plans_file}")
     if stale:
-        print(f"The preprocessed data of {', '.join(stale)} is from other plans: preprocess again.")
-    print(f"Next: nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}")
+        logger.warning(f"The preprocessed data of {', '.join(stale)} is from other plans: preprocess again.")
+    logger.info(f"Next: nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}")
     return 0

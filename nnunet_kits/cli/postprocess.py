@@ -1,11 +1,14 @@
 """The verb ``postprocess``: clean up predicted label maps."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_kits.releases import RELEASES
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from nnunet_kits.postprocessing.pipeline import Chain
@@ -71,9 +74,7 @@ def run(options: argparse.Namespace) -> int:
     chain = _determined(options) if options.determine else load_chain(options.chain)
     if not apply or chain is None:
         return 0
-    failed = postprocess_folder(
-        options.predictions, options.output, chain, options.np, options.overwrite, say=lambda line: print(line)
-    )
+    failed = postprocess_folder(options.predictions, options.output, chain, options.np, options.overwrite)
     for case, reason in failed.items():
         print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)
     return 2 if failed else 0
@@ -97,17 +98,16 @@ def _determined(options: argparse.Namespace) -> "Chain | None":
         options.chains,
         options.splits,
         options.np,
-        say=lambda line: print(line),
     )
     _print(record)
-    print(f"chosen: {chosen.name if chosen else 'none'}; {output / CHAIN_FILE}, {output / RECORD_FILE}")
+    logger.info(f"chosen: {chosen.name if chosen else 'none'}; {output / CHAIN_FILE}, {output / RECORD_FILE}")
     return chosen or NOTHING
 
 
 def _print(record: dict[str, Any]) -> None:
     """The candidates, best first."""
-    print(f"{'candidate':18} {'mean':>8} {'gain':>9} {'worst fold':>11}")
-    print(f"{'unchanged':18} {record['before']['all']['mean']:8.5f}")
+    logger.info(f"{'candidate':18} {'mean':>8} {'gain':>9} {'worst fold':>11}")
+    logger.info(f"{'unchanged':18} {record['before']['all']['mean']:8.5f}")
     for name, found in sorted(record["candidates"].items(), key=lambda item: -item[1]["gain"]):
         worst = min(found["gain_by_fold"].values())
-        print(f"{name:18} {found['after']['all']['mean']:8.5f} {found['gain']:+9.5f} {worst:+11.5f}")
+        logger.info(f"{name:18} {found['after']['all']['mean']:8.5f} {found['gain']:+9.5f} {worst:+11.5f}")

@@ -1,6 +1,9 @@
 """The verb ``preprocess``: the arrays that nnUNetv2_preprocess would write, many times faster."""
 
 import argparse
+import logging
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = """
 Preprocess a planned dataset: the same arrays, label maps and class locations as nnUNetv2_preprocess, in the same files,
@@ -37,8 +40,10 @@ def run(options: argparse.Namespace) -> int:
     )
     for outcome in outcomes:
         by = f" by {outcome.workers} worker{'s' * (outcome.workers > 1)}" if outcome.workers else ""
-        print(f"{outcome.configuration}: {outcome.made} cases preprocessed{by}, {outcome.kept} kept, {outcome.folder}")
+        logger.info(
+            f"{outcome.configuration}: {outcome.made} cases preprocessed{by}, {outcome.kept} kept, {outcome.folder}"
+        )
     first = outcomes[0].configuration
     trainer = trainer_for(options.plans, first)
-    print(f"Next: nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr {trainer}")
+    logger.info(f"Next: nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr {trainer}")
     return 0

@@ -1,11 +1,14 @@
 """The verb ``report``: one HTML file with scores, sizes and pictures of predictions, or the pictures alone."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_kits.errors import KitsError
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from nnunet_kits.reporting.study import Finding, ReportCase
@@ -59,8 +62,8 @@ def run(options: argparse.Namespace) -> int:
     cases = find_cases(options.images, options.predictions, options.references, year)
     models = [read_model(folder) for folder in options.model]
     if options.png is not None:
-        write_pictures(options.png, cases, options.np, lambda line: print(line, flush=True))
-        print(options.png)
+        write_pictures(options.png, cases, options.np)
+        logger.info(options.png)
     if options.output is not None:
         scored = sum(case.reference is not None for case in cases)
         findings = write_report(
@@ -73,10 +76,9 @@ def run(options: argparse.Namespace) -> int:
             models=models,
             pictures=options.pictures,
             workers=options.np,
-            say=lambda line: print(line, flush=True),
         )
         _print_means(findings)
-        print(options.output)
+        logger.info(options.output)
     return 0
 
 
@@ -86,7 +88,7 @@ def _print_means(findings: "dict[str, Finding]") -> None:
     for kind, title in (("dice", "Dice"), ("surface_dice", "surface Dice")):
         if scored and scored[0][kind]:
             means = {name: sum(scores[kind][name] for scores in scored) / len(scored) for name in scored[0][kind]}
-            print(f"mean {title}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
+            logger.info(f"mean {title}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
 
 
 def _facts(options: argparse.Namespace, cases: "list[ReportCase]", year: str) -> list[tuple[str, str]]:

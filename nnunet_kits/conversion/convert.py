@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_kits.cases.parallel import run_cases, with_bar
+from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.conversion.case_conversion import Record, convert_case, read_record, request
 from nnunet_kits.conversion.cases import Case, data_folder, find_cases, missing_file
 from nnunet_kits.conversion.dataset_folder import complete, open_dataset
@@ -91,7 +91,7 @@ def convert_cases(
     done: list[Record] = []
     failed: dict[str, str] = {}
     outcomes = run_cases(function, {case.name: case for case in cases}, workers)
-    for name, outcome in with_bar(outcomes, len(cases), "convert"):
+    for name, outcome in with_progress(outcomes, len(cases), "convert"):
         if isinstance(outcome, ConversionError) and skip_bad:
             failed[name] = str(outcome)
         elif isinstance(outcome, KitsError):

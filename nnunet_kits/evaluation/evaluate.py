@@ -1,20 +1,23 @@
 """Score a folder of label maps against references: in parallel, resumable, in the challenges' own file format."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.memory import fitting_workers
-from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.case import Protocol, protocol_of, score_pair
 from nnunet_kits.evaluation.lesions import summarise
 from nnunet_kits.evaluation.references import Pair, find_pairs
 from nnunet_kits.evaluation.tables import row_of, write_csv
+
+logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = ".evaluation.partial.jsonl"
 """Scores of a run that is not finished, in the folder of the results."""
@@ -40,7 +43,6 @@ def evaluate_folder(
     partly: bool = False,
     samples: bool = True,
     tolerances_mm: Sequence[float] | None = None,
-    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Score the label maps of a folder and write ``evaluation.csv`` and ``metrics.json``.
 
@@ -58,7 +60,6 @@ def evaluate_folder(
         partly: leave out references without a prediction.
         samples: also score against KiTS21's sampled segmentations where the references have them.
         tolerances_mm: others than the year's, in the order of its classes.
-        say: takes a line of progress.
 
     Returns:
         The content of ``metrics.json``.
@@ -76,7 +77,7 @@ def evaluate_folder(
         journal = Journal(folder / JOURNAL_FILE)
     except OSError as error:
         raise EvaluationError(f"{folder}: cannot be written to ({error.strerror}). Name another with -o.") from error
-    scores = _score_all(pairs, protocol, journal, workers, say)
+    scores = _score_all(pairs, protocol, journal, workers)
     metrics = summary(scores, protocol, bootstrap)
     write_csv(folder / "evaluation.csv", scores)
     sampled = {case: found["samples"] for case, found in scores.items() if "samples" in found}
@@ -124,19 +125,17 @@ def mean_scores(scores: Sequence[Scores]) -> dict[str, dict[str, float | None]]:
     return means
 
 
-def _score_all(
-    pairs: Sequence[Pair], protocol: Protocol, journal: Journal, workers: int | None, say: Callable[[str], None]
-) -> dict[str, Scores]:
+def _score_all(pairs: Sequence[Pair], protocol: Protocol, journal: Journal, workers: int | None) -> dict[str, Scores]:
     """Case -> scores, in the order of the pairs; those that a stopped run left behind are taken from its journal."""
     keys = {pair.case: _key(pair, protocol) for pair in pairs}
     scores: dict[str, Scores] = {case: journal.results[key] for case, key in keys.items() if key in journal.results}
     if scores:
-        say(f"{len(scores)} of {len(pairs)} cases were scored before")
+        logger.info(f"{len(scores)} of {len(pairs)} cases were scored before")
     left = {pair.case: (pair, protocol) for pair in pairs if pair.case not in scores}
-    for case, found in run_all(score_pair, left, default_workers(len(left)) if workers is None else workers):
+    outcomes = run_all(score_pair, left, default_workers(len(left)) if workers is None else workers)
+    for case, found in with_progress(outcomes, len(pairs), "evaluate", before=len(scores)):
         scores[case] = found
         journal.add(keys[case], found)
-        say(f"{len(scores)} of {len(pairs)}: {case}")
     return {pair.case: scores[pair.case] for pair in pairs}
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -23,6 +24,8 @@ from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed
 from nnunet_kits.inference.model import Model, load_model
 from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.model_folder import FINAL
+
+logger = logging.getLogger(__name__)
 
 RECORD = "prediction.json"
 SHORT_OF_MEMORY = (
@@ -126,9 +129,7 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
     }
 
 
-def predict_files(
-    job: Job, source: Path, output: Path, workers: int = 1, overwrite: bool = False, say: Callable[[str], None] = print
-) -> dict[str, str]:
+def predict_files(job: Job, source: Path, output: Path, workers: int = 1, overwrite: bool = False) -> dict[str, str]:
     """Predict a file or a folder; what was written before is kept.
 
     Args:
@@ -137,7 +138,6 @@ def predict_files(
         output: a folder, or for a single CT the label map to write.
         workers: processes; fewer where memory is short.
         overwrite: predict again what is there.
-        say: takes a line for each case.
 
     Returns:
         Case -> why it failed.
@@ -152,21 +152,21 @@ def predict_files(
     record = _open_record(folder / RECORD, job, overwrite) if cases[0].output != output else None
     left = [case for case in cases if overwrite or not case.output.exists()]
     if len(left) < len(cases):
-        say(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
+        logger.info(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
     if not left:
         return {}
     if record is not None:
         _write_nnunet_files(folder, loaded.fine[0])
-    workers = _workers(loaded, left, workers, say)
+    workers = _workers(loaded, left, workers)
     failed: dict[str, str] = {}
     for case, outcome in _run(job, loaded, left, workers):
         if isinstance(outcome, KitsError):
             failed[case.name] = str(outcome)
-            say(f"{case.name}: failed: {outcome}")
+            logger.warning(f"{case.name}: failed: {outcome}")
             continue
         if record is not None:
             record.add(case.name, {key: value for key, value in outcome.items() if key != "case"})
-        say(_line(outcome))
+        logger.info(_line(outcome))
     return failed
 
 
@@ -177,7 +177,7 @@ def _line(outcome: dict[str, Any]) -> str:
     return f"{outcome['case']}: {total:.1f} s, {boxes} {'box' if boxes == 1 else 'boxes'}{notes}"
 
 
-def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int, say: Callable[[str], None]) -> int:
+def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int) -> int:
     """How many processes fit the largest of the cases."""
     share = 1.0 if loaded.coarse is None or loaded.job.settings.whole_volume else ROI_SHARE
     stages = [(model, share) for model in loaded.fine]
@@ -195,7 +195,7 @@ def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int, say: Callable[[
     check_memory(needs, "predicting", SHORT_OF_MEMORY, InferenceError)
     largest = max(needs, key=needs.__getitem__)
     found = fitting_workers(len(cases), needs[largest], wanted)
-    say(f"largest case {largest} needs about {needs[largest] / 1e9:.1f} GB of memory; {found} process(es)")
+    logger.info(f"largest case {largest} needs about {needs[largest] / 1e9:.1f} GB of memory; {found} process(es)")
     return found
 
 

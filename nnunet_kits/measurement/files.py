@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+import logging
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
@@ -12,12 +12,14 @@ from typing import Any
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.finding import find_label_maps, scans_of
-from nnunet_kits.cases.parallel import run_cases
+from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import KitsError
 from nnunet_kits.geometry import crop, whole_box
 from nnunet_kits.images import check_same_grid, read_ct, read_labels
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
+
+logger = logging.getLogger(__name__)
 
 TABLE, FULL, JOURNAL = "measures.csv", "measures.json", ".measures.partial.jsonl"
 
@@ -37,7 +39,6 @@ def measure_files(
     images: Path | None = None,
     min_volume_ml: float = 0.0,
     workers: int = 1,
-    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[dict[str, Measures], dict[str, str]]:
     """Measure a label map or a folder of them, and write ``measures.csv`` and ``measures.json``.
 
@@ -47,7 +48,6 @@ def measure_files(
         images: CTs for the mean HU: a file, a folder with ``case_0000.nii.gz`` or ``case.nii.gz``, or a KiTS folder.
         min_volume_ml: smaller lesions are left out.
         workers: processes.
-        say: takes a line for each case.
 
     Returns:
         Case -> measures, and case -> why it failed.
@@ -64,15 +64,16 @@ def measure_files(
     }
     left = {case: task for case, task in tasks.items() if keys[case] not in journal.results}
     if len(left) < len(tasks):
-        say(f"{len(tasks) - len(left)} of {len(tasks)} cases were measured before")
+        logger.info(f"{len(tasks) - len(left)} of {len(tasks)} cases were measured before")
     failed: dict[str, str] = {}
-    for case, outcome in run_cases(partial(measure_task, min_volume_ml=min_volume_ml), left, workers):
+    outcomes = run_cases(partial(measure_task, min_volume_ml=min_volume_ml), left, workers)
+    for case, outcome in with_progress(outcomes, len(left), "measure", lines=False):
         if isinstance(outcome, KitsError):
             failed[case] = str(outcome)
-            say(f"{case}: failed: {outcome}")
+            logger.warning(f"{case}: failed: {outcome}")
         else:
             journal.add(keys[case], outcome.as_json())
-            say(f"{case}: {_line(outcome)}")
+            logger.info(f"{case}: {_line(outcome)}")
     found = {case: Measures.from_json(journal.results[key]) for case, key in keys.items() if key in journal.results}
     write_measures(output, found)
     if not failed:

@@ -1,7 +1,7 @@
 """Folders of phantoms, named and laid out as each year's challenge ships its data."""
 
 import json
-from collections.abc import Callable
+import logging
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_kits.atomic import write_text
-from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.cases.records import read_record
 from nnunet_kits.errors import KitsError
 from nnunet_kits.images import write_volume
@@ -19,6 +19,8 @@ from nnunet_kits.labels import Label
 from nnunet_kits.phantom.grid import Size, find_size
 from nnunet_kits.phantom.render import make_phantom
 from nnunet_kits.releases import Release, release_of
+
+logger = logging.getLogger(__name__)
 
 PHANTOM_VERSION = 1
 """Raised whenever the same seed gives other pictures than before."""
@@ -80,7 +82,6 @@ def write_tree(
     size: str | Size = "small",
     test_labels: str | Path | None = None,
     jobs: int = 1,
-    progress: Callable[[str, bool], None] | None = None,
 ) -> list[Path]:
     """Write phantoms as a year's challenge ships its data. What is there and complete is kept.
 
@@ -93,7 +94,6 @@ def write_tree(
         size: how finely they are sampled.
         test_labels: where to write ``case_NNNNN.nii.gz`` with the labels of the test cases, if anywhere.
         jobs: processes that work at a time.
-        progress: called after every case with its name and whether it was made now.
 
     Returns:
         Folders of all cases asked for, training cases first.
@@ -112,9 +112,8 @@ def write_tree(
     data = out / release.data_folders[0]
     make = partial(_write_case, data, release, seed, size, test_labels, frozenset(test))
     tasks = {f"case_{number:05d}": number for number in training + test}
-    for case, made in run_all(make, tasks, jobs):
-        if progress is not None:
-            progress(case, made)
+    for case, made in with_progress(run_all(make, tasks, jobs), len(tasks), "phantom", lines=False):
+        logger.info(f"{case} {'written' if made else 'kept'}")
     return [data / case for case in tasks]
 
 

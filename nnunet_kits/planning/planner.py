@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import PlanError
 from nnunet_kits.planning.presets import Preset
+
+logger = logging.getLogger(__name__)
 
 NO_MORE_POOLINGS_THAN = 999_999
 UNLIMITED_GB = 1e6
@@ -196,7 +199,7 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
     folder.mkdir(parents=True, exist_ok=True)
     _check_splits(raw / "splits_final.json", folder / "splits_final.json")
     if not (folder / "dataset_fingerprint.json").is_file():
-        print(f"{raw.name}: no fingerprint yet, so it is extracted first (nnUNetv2_extract_fingerprint).")
+        logger.info(f"{raw.name}: no fingerprint yet, so it is extracted first (nnUNetv2_extract_fingerprint).")
         extract_fingerprint_dataset(dataset_id, num_processes=max(1, min(8, os.cpu_count() or 1)))
     plans_file = folder / f"{preset.name}.json"
     before = json.loads(plans_file.read_text())["configurations"] if plans_file.is_file() else {}

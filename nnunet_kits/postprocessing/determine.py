@@ -1,7 +1,8 @@
 """Choose postprocessing on cross-validation predictions by the challenge's own metrics."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.finding import find_label_maps
-from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
@@ -24,6 +25,8 @@ from nnunet_kits.model_folder import fold_folders
 from nnunet_kits.postprocessing.choice import choose_chain, score_chains
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
 from nnunet_kits.releases import Release, release_of
+
+logger = logging.getLogger(__name__)
 
 CHAIN_FILE = "chain.json"
 RECORD_FILE = "determined.json"
@@ -49,7 +52,6 @@ def determine_postprocessing(
     chains: Sequence[str] = (),
     splits: Path | None = None,
     workers: int = 1,
-    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Chain | None, dict[str, Any]]:
     """Choose the chain that raises the challenge's score most, if it raises it in every fold.
 
@@ -66,7 +68,6 @@ def determine_postprocessing(
         chains: names or files of the candidates; empty for all shipped ones.
         splits: nnU-Net's ``splits_final.json``.
         workers: processes.
-        say: takes a line of progress.
 
     Returns:
         The chain, None where none helps; and the content of ``determined.json``.
@@ -82,10 +83,10 @@ def determine_postprocessing(
         raise PostprocessingError(f"The candidates {', '.join(names)} hold a name twice. Rename a file.")
     folds = find_folds(predictions, splits)
     if len(folds) == 1:
-        say("Only one fold is given, so that one alone must become better. Give all folds.")
+        logger.warning("Only one fold is given, so that one alone must become better. Give all folds.")
     tasks = _tasks(folds, References(references, release.year))
     output.mkdir(parents=True, exist_ok=True)
-    scores = _scores(tasks, release, candidates, Journal(output / JOURNAL_FILE), workers, say)
+    scores = _scores(tasks, release, candidates, Journal(output / JOURNAL_FILE), workers)
     cases = {fold: list(files) for fold, files in folds.items()}
     chosen, record = choose_chain(scores, cases, candidates)
     record = {
@@ -168,19 +169,18 @@ def _scores(
     chains: Sequence[Chain],
     journal: Journal,
     workers: int,
-    say: Callable[[str], None],
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Case -> candidate -> scores; what a stopped run left is not done again."""
     made_with = [__version__, release.year, [[chain.name, chain.as_json()["steps"]] for chain in chains]]
     keys = {case: json.dumps([made_with, file_key(task.prediction, task.reference)]) for case, task in tasks.items()}
     scores = {case: journal.results[key] for case, key in keys.items() if key in journal.results}
     if scores:
-        say(f"{len(scores)} of {len(tasks)} cases were scored before")
+        logger.info(f"{len(scores)} of {len(tasks)} cases were scored before")
     left = {case: task for case, task in tasks.items() if case not in scores}
-    for case, outcome in run_all(partial(score_task, release=release, chains=tuple(chains)), left, workers):
+    outcomes = run_all(partial(score_task, release=release, chains=tuple(chains)), left, workers)
+    for case, outcome in with_progress(outcomes, len(tasks), "score", before=len(scores)):
         journal.add(keys[case], outcome)
         scores[case] = outcome
-        say(f"{len(scores)} of {len(tasks)}: {case}")
     return {case: scores[case] for case in tasks}
 
 

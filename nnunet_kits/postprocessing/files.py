@@ -1,7 +1,7 @@
 """Postprocess folders of label maps: resumable, each file written whole or not at all, the rest of the folder kept."""
 
+import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import numpy as np
 from nnunet_kits import __version__
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.cases.finding import ending_of, find_label_maps
-from nnunet_kits.cases.parallel import run_cases
+from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Record, read_record, stamp
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.images import read_labels, write_volume
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
+
+logger = logging.getLogger(__name__)
 
 RECORD = "postprocess.json"
 SIDECARS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
@@ -37,7 +39,6 @@ def postprocess_folder(
     chain: Chain,
     workers: int = 1,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
     """Postprocess every label map of a folder into another.
 
@@ -50,7 +51,6 @@ def postprocess_folder(
         chain: what to do.
         workers: processes.
         overwrite: do again what is there, also with another chain.
-        say: takes a line for each case.
 
     Returns:
         Case -> why it failed.
@@ -75,15 +75,19 @@ def postprocess_folder(
         if overwrite or not task.target.is_file() or record.cases.get(case, {}).get("source") != stamp(task.source)
     }
     if len(tasks) < len(files):
-        say(f"{len(files) - len(tasks)} of {len(files)} were postprocessed before; --overwrite does them again.")
+        logger.info(
+            f"{len(files) - len(tasks)} of {len(files)} were postprocessed before; --overwrite does them again."
+        )
     failed: dict[str, str] = {}
-    for case, outcome in run_cases(postprocess_file, tasks, workers):
+    for case, outcome in with_progress(
+        run_cases(postprocess_file, tasks, workers), len(tasks), "postprocess", lines=False
+    ):
         if isinstance(outcome, KitsError):
             failed[case] = str(outcome)
-            say(f"{case}: failed: {outcome}")
+            logger.warning(f"{case}: failed: {outcome}")
         else:
             record.add(case, {"source": stamp(files[case]), "steps": outcome})
-            say(f"{case}: {_line(outcome)}")
+            logger.info(f"{case}: {_line(outcome)}")
     return failed
 
 

@@ -2,9 +2,10 @@
 
 import functools
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.cases.memory import check_memory, fitting_workers
-from nnunet_kits.cases.parallel import run_all, with_bar
+from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.cases.records import Record, read_record, stamp
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import KitsError, PreprocessingError
@@ -23,6 +24,8 @@ from nnunet_kits.preprocessing.memory import bytes_needed
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
 from nnunet_kits.preprocessing.record import ENDINGS, is_whole, remove_case, settings_digest
 from nnunet_kits.resampling.scheme import NO_RESAMPLING, Kind, planned_scheme
+
+logger = logging.getLogger(__name__)
 
 Files = dict[str, dict[str, Any]]
 """Case -> ``images``, a path a channel, and ``label``."""
@@ -85,7 +88,6 @@ def preprocess_dataset(
     configurations: Sequence[str] | None = None,
     workers: int | None = None,
     codec: str = "lz4hc",
-    say: Callable[[str], None] = print,
 ) -> list[Outcome]:
     """Preprocess configurations of a dataset, and copy its label maps to ``gt_segmentations``.
 
@@ -95,7 +97,6 @@ def preprocess_dataset(
         configurations: names; None for all in the plans.
         workers: processes; None for as many as CPUs and free memory allow.
         codec: of :data:`nnunet_kits.preprocessing.preprocessor.CODECS`.
-        say: is told what the user should know.
 
     Raises:
         PreprocessingError: dataset, plans or configuration not found, a case failed, or memory is short.
@@ -111,9 +112,9 @@ def preprocess_dataset(
     for name in names:
         identifier = manager.get_configuration(name).data_identifier
         if identifier in done:
-            say(f"{name} uses the data of {done[identifier].configuration}.")
+            logger.info(f"{name} uses the data of {done[identifier].configuration}.")
         else:
-            done[identifier] = _preprocess(dataset, manager, name, workers, codec, say)
+            done[identifier] = _preprocess(dataset, manager, name, workers, codec)
     copy_labels(dataset)
     return list(done.values())
 
@@ -204,7 +205,6 @@ def _preprocess(
     name: str,
     workers: int | None,
     codec: str,
-    say: Callable[[str], None],
 ) -> Outcome:
     """Preprocess one configuration."""
     found = manager.get_configuration(name)
@@ -215,12 +215,12 @@ def _preprocess(
             "Correct its data_identifier."
         )
     if found.preprocessor_name != "DefaultPreprocessor":
-        say(f"{name}: its preprocessor is {found.preprocessor_name}, which nnU-Net runs itself.")
+        logger.warning(f"{name}: its preprocessor is {found.preprocessor_name}, which nnU-Net runs itself.")
         found.preprocessor_class(verbose=False).run(dataset.raw.name, name, dataset.plans.stem, workers or 1)
         return Outcome(name, folder, len(dataset.files), 0, workers or 1)
     for sentence in no_equal(found.configuration):
-        say(f"{name}: {sentence}.")
-    record = _open_record(dataset, manager, found.configuration, folder, say)
+        logger.warning(f"{name}: {sentence}.")
+    record = _open_record(dataset, manager, found.configuration, folder)
     sources = {case: [*files["images"], files["label"]] for case, files in dataset.files.items()}
     stamps = {case: [stamp(Path(file)) for file in files] for case, files in sources.items()}
     todo = [case for case in stamps if record.cases.get(case) != stamps[case] or not is_whole(folder, case)]
@@ -235,14 +235,12 @@ def _preprocess(
     shared = (folder, dataset.plans, name, dataset.preprocessed / "dataset.json", codec)
     tasks = {case: Task(case, dataset.files[case]["images"], dataset.files[case]["label"], *shared) for case in todo}
     with _part_folder(folder):
-        for case, _ in with_bar(run_all(preprocess_case, tasks, used), len(tasks), name):
+        for case, _ in with_progress(run_all(preprocess_case, tasks, used), len(tasks), name):
             record.add(case, stamps[case])
     return Outcome(name, folder, len(todo), len(stamps) - len(todo), used)
 
 
-def _open_record(
-    dataset: Dataset, manager: PlansManager, configuration: dict[str, Any], folder: Path, say: Callable[[str], None]
-) -> Record:
+def _open_record(dataset: Dataset, manager: PlansManager, configuration: dict[str, Any], folder: Path) -> Record:
     """The record to go on with; arrays of other settings and of cases that are gone are deleted, as nnU-Net does."""
     settings = settings_digest(manager.plans, configuration, dataset.content)
     file = dataset.preprocessed / f"{folder.name}_record.json"
@@ -252,7 +250,7 @@ def _open_record(
         record.cases.update(before.get("cases", {}))
     else:
         if folder.is_dir() and any(folder.iterdir()):
-            say(f"{folder} is of other settings, or not by this command: all of it is made again.")
+            logger.warning(f"{folder} is of other settings, or not by this command: all of it is made again.")
             file.unlink(missing_ok=True)
             shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)

@@ -1,12 +1,13 @@
 """One self-contained HTML file about a case or a study: scores, sizes, pictures, training, what was run."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from nnunet_kits.atomic import write_text
-from nnunet_kits.cases.parallel import run_all
+from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.errors import ImageError
 from nnunet_kits.releases import DEFAULT_YEAR
 from nnunet_kits.reporting.content import Study
@@ -14,6 +15,8 @@ from nnunet_kits.reporting.page import render
 from nnunet_kits.reporting.pictures import draw_case, write_case
 from nnunet_kits.reporting.study import Finding, ReportCase, examine
 from nnunet_kits.reporting.training_log import TrainedModel
+
+logger = logging.getLogger(__name__)
 
 PICTURES = 40
 """Cases shown with pictures unless told otherwise; a case adds one to two megabytes."""
@@ -33,7 +36,6 @@ def write_report(
     models: Sequence[TrainedModel] = (),
     pictures: int = PICTURES,
     workers: int = 1,
-    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Finding]:
     """Write the report. The worst cases come first; all text is escaped; text between backticks is set as code.
 
@@ -47,7 +49,6 @@ def write_report(
         models: what was trained.
         pictures: at most so many cases, the worst, are shown with pictures; the tables have all.
         workers: processes.
-        say: takes a line for each case.
 
     Returns:
         Case -> its scores and measures, the worst first.
@@ -57,10 +58,10 @@ def write_report(
     """
     if not path.parent.is_dir():
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it, or choose another file for the report.")
-    findings = examine_all(cases, year, workers, say)
+    findings = examine_all(cases, year, workers)
     by_name = {case.name: case for case in cases}
     shown = {name: by_name[name] for name in [*findings][: max(0, pictures)]}
-    drawn = dict(_run(draw_case, shown, workers, say, lambda _: "pictures"))
+    drawn = dict(_run(draw_case, shown, workers, lambda _: "pictures"))
     study = Study(findings, {name: drawn[name] for name in shown}, models, facts)
     try:
         write_text(path, render(title, intro, study))
@@ -71,9 +72,7 @@ def write_report(
     return findings
 
 
-def write_pictures(
-    folder: Path, cases: Sequence[ReportCase], workers: int = 1, say: Callable[[str], None] = lambda _: None
-) -> None:
+def write_pictures(folder: Path, cases: Sequence[ReportCase], workers: int = 1) -> None:
     """Write ``<case>_planes.png`` and ``<case>_slices.png`` of each case.
 
     Raises:
@@ -84,14 +83,14 @@ def write_pictures(
     except OSError as error:
         raise ImageError(f"{folder}: cannot be made ({error.strerror}). Choose another folder.") from error
     named = {case.name: case for case in cases}
-    for _ in _run(partial(write_case, folder=folder), named, workers, say, lambda _: "pictures"):
+    for _ in _run(partial(write_case, folder=folder), named, workers, lambda _: "pictures"):
         pass
 
 
-def examine_all(cases: Sequence[ReportCase], year: str, workers: int, say: Callable[[str], None]) -> dict[str, Finding]:
+def examine_all(cases: Sequence[ReportCase], year: str, workers: int) -> dict[str, Finding]:
     """Score and measure all cases; the worst first, those without a reference last."""
     tasks = {case.name: (case, year) for case in cases}
-    findings = dict(_run(examine, tasks, workers, say, _examined))
+    findings = dict(_run(examine, tasks, workers, _examined))
     return dict(sorted(findings.items(), key=lambda item: (item[1].mean_score(), item[0])))
 
 
@@ -103,10 +102,9 @@ def _run(
     function: Callable[[Task], Result],
     tasks: Mapping[str, Task],
     workers: int,
-    say: Callable[[str], None],
     done: Callable[[Result], str],
 ) -> Iterator[tuple[str, Result]]:
     """:func:`nnunet_kits.cases.parallel.run_all`, that says what is done."""
-    for name, outcome in run_all(function, tasks, workers):
-        say(f"{name}: {done(outcome)}")
+    for name, outcome in with_progress(run_all(function, tasks, workers), len(tasks), "report", lines=False):
+        logger.info(f"{name}: {done(outcome)}")
         yield name, outcome
