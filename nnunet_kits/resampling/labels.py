@@ -41,7 +41,7 @@ class LabelResampling:
         classes, values = _as_classes(labels)
         depth, height, width = (len(nearest) for nearest in self.nearest)
         result = np.empty((depth, height, width), classes.dtype)
-        for rows in slabs(0, depth, height * width * 16):
+        for rows in slabs(depth, height * width * 16):
             inside, here = of_box(self.taps, (rows, (0, height), (0, width)))
             part, slab = classes[inside], result[slice(*rows)]
             slab[...] = spread(part, [tap.samples[0] for tap in here])

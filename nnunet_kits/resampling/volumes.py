@@ -22,24 +22,20 @@ def resample_volume(
     array: NDArray[Any],
     new_shape: Sequence[int],
     scheme: Scheme,
-    *,
-    clip: Range | None = None,
-    box: Sequence[Rows] | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Resample one volume as nnU-Net's ``resample_data_or_seg_to_shape`` does for images and logits.
 
+    Results are cut to the volume's range, or, where an axis is resampled apart, each plane's across it to its own.
+
     Args:
         array: (z, y, x) of real numbers, in any memory order.
-        new_shape: (z, y, x) of the whole result.
+        new_shape: (z, y, x) of the result.
         scheme: how to interpolate, see :func:`nnunet_kits.resampling.scheme.scheme_of`.
-        clip: the range that results are cut to; None takes the array's own, as nnU-Net does. Where an axis is
-            resampled apart, each plane across it is cut to its own range instead.
-        box: half-open output voxels (z, y, x) to make; None makes all.
-        out: (z, y, x) float32 with the size of ``box`` to write into.
+        out: (z, y, x) float32 to write into.
 
     Returns:
-        float32 (z, y, x) of the size of ``box``.
+        float32 (z, y, x).
 
     Raises:
         ResamplingError: not three-dimensional, empty, or holds NaN or infinite values, which a spline would spread.
@@ -47,16 +43,15 @@ def resample_volume(
     Source: nnunetv2.preprocessing.resampling.default_resampling.resample_data_or_seg, version 2.8.1.
     """
     whole = check_shapes(array.shape, new_shape)
-    wanted = [(0, size) for size in whole] if box is None else list(box)
-    result = np.empty([stop - start for start, stop in wanted], np.float32) if out is None else out
-    low, high = _range(array) if clip is None else clip
+    result = np.empty(whole, np.float32) if out is None else out
+    low, high = _range(array)
     if not np.isfinite([low, high]).all():
         raise ResamplingError(
             f"volume of {array.shape} voxels: its range is {low} to {high}, but only finite values can be resampled. "
             "Replace NaN and infinite voxels."
         )
     if array.shape == whole:
-        result[...] = array[tuple(slice(*rows) for rows in wanted)]
+        result[...] = array
         return result
     first = scheme.separate_axis or 0
     axes = [first, *(axis for axis in range(3) if axis != first)]
@@ -65,7 +60,6 @@ def resample_volume(
         source=array.transpose(axes),
         target=result.transpose(axes),
         operators=(operators[0], operators[1], operators[2]),
-        box=(wanted[axes[0]], wanted[axes[1]], wanted[axes[2]]),
         clip=None if scheme.separate_axis is not None else (low, high),
     )
     with one_blas_thread():
@@ -96,16 +90,14 @@ class _Job:
 
     Attributes:
         source: before.
-        target: the box of the result.
+        target: after.
         operators: of each axis.
-        box: the result's half-open voxels along each axis.
         clip: range for all, or None for each plane's own, applied before the first axis is resampled.
     """
 
     source: NDArray[Any]
     target: NDArray[np.float32]
     operators: tuple[AxisOperator, AxisOperator, AxisOperator]
-    box: tuple[Rows, Rows, Rows]
     clip: Range | None
 
 
@@ -115,8 +107,7 @@ def _range(array: NDArray[Any]) -> Range:
 
 def _cheaper_across_first(job: _Job) -> bool:
     """Whether the first axis is better resampled before the planes across it than after: it gets shorter."""
-    before = float(np.subtract(*job.operators[0].inputs(*job.box[0])[::-1]))
-    after = float(job.box[0][1] - job.box[0][0])
+    before, after = float(len(job.source)), float(len(job.target))
     plane_before, plane_after = job.source[0].size, job.target[0].size
     planes_work = plane_before + plane_after
     return bool(after * (plane_before + planes_work) < before * planes_work + after * plane_after)
@@ -124,17 +115,17 @@ def _cheaper_across_first(job: _Job) -> bool:
 
 def _across_first(job: _Job) -> None:
     """Resample along the first axis a slab at a time, then each plane of the slab."""
-    operator, (start, stop) = job.operators[0], job.box[0]
-    for lower, upper in slabs(start, stop, job.source[0].nbytes):
+    operator = job.operators[0]
+    for lower, upper in slabs(len(job.target), job.source[0].nbytes):
         needed = slice(*operator.inputs(lower, upper))
         mixed = _mix(operator, (lower, upper), np.ascontiguousarray(job.source[needed], dtype=np.float32))
-        _resample_planes(job, mixed, job.target[lower - start : upper - start])
-        _cut(job.target[lower - start : upper - start], job.clip)
+        _resample_planes(job, mixed, job.target[lower:upper])
+        _cut(job.target[lower:upper], job.clip)
 
 
 def _selected_planes(job: _Job) -> None:
     """Resample the planes that the first axis keeps, each once, and repeat those that it repeats."""
-    picked = job.operators[0].first[slice(*job.box[0])]
+    picked = job.operators[0].first
     fresh = np.flatnonzero(np.diff(picked, prepend=-1))
     _resample_planes(job, [job.source[plane] for plane in picked[fresh]], [job.target[place] for place in fresh])
     for place in range(1, len(picked)):
@@ -145,26 +136,26 @@ def _selected_planes(job: _Job) -> None:
 
 def _planes_first(job: _Job) -> None:
     """Resample each plane once, and along the first axis as soon as a slab's planes are there."""
-    operator, (start, stop) = job.operators[0], job.box[0]
+    operator = job.operators[0]
     kept = np.empty((0, *job.target.shape[1:]), np.float32)
-    begin = operator.inputs(start, stop)[0]
-    for lower, upper in slabs(start, stop, job.target[0].nbytes):
+    begin = 0
+    for lower, upper in slabs(len(job.target), job.target[0].nbytes):
         first, last = operator.inputs(lower, upper)
         planes = np.empty((last - first, *job.target.shape[1:]), np.float32)
         have = max(0, begin + len(kept) - first)
         planes[:have] = kept[first - begin :]
         _resample_planes(job, job.source[first + have : last], planes[have:])
-        target = job.target[lower - start : upper - start]
+        target = job.target[lower:upper]
         _mix(operator, (lower, upper), planes, target)
         _cut(target, job.clip)
         kept, begin = planes, first
 
 
-def slabs(start: int, stop: int, plane_bytes: int) -> Iterator[Rows]:
-    """Cut rows into slabs of about :data:`SLAB_BYTES`."""
+def slabs(count: int, plane_bytes: int) -> Iterator[Rows]:
+    """Cut planes into slabs of about :data:`SLAB_BYTES`."""
     height = int(np.clip(SLAB_BYTES // max(1, plane_bytes), 16, 256))
-    for lower in range(start, stop, height):
-        yield lower, min(stop, lower + height)
+    for lower in range(0, count, height):
+        yield lower, min(count, lower + height)
 
 
 def _mix(
@@ -186,42 +177,41 @@ def _mix(
 def _resample_planes(job: _Job, planes: Iterable[NDArray[Any]], out: Iterable[NDArray[np.float32]]) -> None:
     """Resample the two axes of each plane, the one that shortens it more first."""
     rows, columns = job.operators[1:]
-    (top, bottom), (left, right) = job.box[1:]
-    row_tiles, column_tiles = list(rows.tiles(top, bottom)), list(columns.tiles(left, right))
+    row_tiles, column_tiles = list(rows.tiles(0, rows.new_size)), list(columns.tiles(0, columns.new_size))
     rows_first = rows.new_size / rows.old_size <= columns.new_size / columns.old_size
-    half_shape = (bottom - top, columns.old_size) if rows_first else (rows.old_size, right - left)
+    half_shape = (rows.new_size, columns.old_size) if rows_first else (rows.old_size, columns.new_size)
     half = np.empty(half_shape, np.float32)
     for plane, target in zip(planes, out, strict=True):
         values = np.ascontiguousarray(plane, dtype=np.float32)
         result = target if target.flags.c_contiguous else np.empty(target.shape, np.float32)
         if rows_first:
-            _down(row_tiles, rows.is_identity, values, half, top)
-            _across(column_tiles, columns.is_identity, half, result, left)
+            _down(row_tiles, rows.is_identity, values, half)
+            _across(column_tiles, columns.is_identity, half, result)
         else:
-            _across(column_tiles, columns.is_identity, values, half, left)
-            _down(row_tiles, rows.is_identity, half, result, top)
+            _across(column_tiles, columns.is_identity, values, half)
+            _down(row_tiles, rows.is_identity, half, result)
         if job.clip is None:
             _cut(result, _range(values))
         if result is not target:
             target[...] = result
 
 
-def _down(tiles: list[Any], identity: bool, values: NDArray[Any], out: NDArray[Any], begin: int) -> None:
+def _down(tiles: list[Any], identity: bool, values: NDArray[Any], out: NDArray[Any]) -> None:
     """Apply an operator's tiles along the rows of one plane."""
     if identity:
-        out[...] = values[begin : begin + len(out)]
+        out[...] = values
         return
     for (lower, upper), (first, last), matrix in tiles:
-        np.matmul(matrix, values[first:last], out=out[lower - begin : upper - begin])
+        np.matmul(matrix, values[first:last], out=out[lower:upper])
 
 
-def _across(tiles: list[Any], identity: bool, values: NDArray[Any], out: NDArray[Any], begin: int) -> None:
+def _across(tiles: list[Any], identity: bool, values: NDArray[Any], out: NDArray[Any]) -> None:
     """Apply an operator's tiles along the columns of one plane."""
     if identity:
-        out[...] = values[:, begin : begin + out.shape[1]]
+        out[...] = values
         return
     for (lower, upper), (first, last), matrix in tiles:
-        np.matmul(values[:, first:last], matrix.T, out=out[:, lower - begin : upper - begin])
+        np.matmul(values[:, first:last], matrix.T, out=out[:, lower:upper])
 
 
 def _cut(values: NDArray[np.float32], limits: Range | None) -> None:
