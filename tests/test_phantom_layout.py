@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nnunet_kits.cli.main import main
+from nnunet_kits.cli.main import main, parser
 from nnunet_kits.errors import KitsError
 from nnunet_kits.images import read_volume
 from nnunet_kits.labels import Label
@@ -182,6 +182,11 @@ def test_impossible_wishes_are_refused_before_anything_is_written(tmp_path, argu
     with pytest.raises(KitsError, match=text):
         write_tree(tmp_path / "t", size="tiny", **arguments)
     assert not (tmp_path / "t").exists()
+
+
+def test_the_option_that_a_dead_worker_asks_for_is_known_to_the_verb_as_to_the_others():
+    assert parser().parse_args(["phantom", "out", "-np", "3"]).jobs == 3
+    assert parser().parse_args(["phantom", "out", "--jobs", "3"]).jobs == 3
 
 
 def test_the_verb_writes_a_tree_and_names_the_next_command(tmp_path, capsys):

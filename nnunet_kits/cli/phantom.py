@@ -38,7 +38,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         default="small",
         help="tiny: 64 x 64 pixels a slice; small: about 160 x 160; full: 512 x 512 (default: small)",
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes that work at a time (default: 1)")
+    parser.add_argument("-np", "--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.set_defaults(run=run)
 
 
