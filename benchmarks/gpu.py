@@ -4,15 +4,15 @@
     python benchmarks/gpu.py --parts train --minutes 9
     python benchmarks/gpu.py --device cpu --small
 
-agree    what CUDA says against the CPU: a prediction, and the losses of training steps with every network and loss
 predict  seconds, peak GPU and host memory of whole processes on a full-size CT, a cascade of networks of 32 to 320
          features: nnU-Net's two commands, ours on the whole volume, ours coarse to fine
+agree    what CUDA says against the CPU: a prediction, and the losses of training steps with every network and loss
 train    milliseconds of an iteration, and what they make of an epoch of 250: ResUNet at 128^3 and nnU-Net's ResEnc L at
          the patch of its 24 GB plans, on one fixed batch and out of a loader of 2, 4 and 8 processes, stock's and ours
 
 Nothing is needed but the package: the data are phantoms, see ``gpu_data.py``, and the cascade is trained on them for a
-minute, see ``gpu_models.py``. Results are printed and written to --out as soon as they are there. Time that a part
-leaves over is given to the next; what there is no time for is left out and named.
+minute, see ``gpu_models.py``. Results are printed and written to --out as soon as they are there. What there is no
+time for is left out and named: --parts gives the whole time to a few.
 """
 
 import argparse
@@ -32,39 +32,71 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_data import DATASET, FULL, HELD_OUT, LABELS, PLANS, SMALL, environment, make_data
+from gpu_data import (
+    DATASET,
+    FULL,
+    HELD_OUT,
+    ITERATIONS_PER_EPOCH,
+    LABELS,
+    PLANS,
+    RESENC_PLANS,
+    SMALL,
+    environment,
+    make_data,
+    preprocess,
+)
 from side_by_side import machine
 
-PARTS = {"agree": 40, "predict": 200, "train": 150}
-"""Part -> its share of the time, and those of what it needs."""
+LIMITS = {"data": 110, "models": 80, "predict": 230, "agree": 60, "train": 480}
+"""Part -> seconds that it may take of eight minutes, in the order in which they run."""
 
-NEEDS = {"data": 80, "models": 50}
-MARK = "Chen and Zhang, KiTS23: a whole system, 20.65 s and 3525 MB of GPU memory a case, on their machine"
+LEAST = {"data": 0, "models": 0, "predict": 0, "agree": 40, "train": 90}
+"""Part -> seconds of eight minutes that those before it must leave."""
+
+PARTS = ("predict", "agree", "train")
+MARK = "Chen and Zhang, KiTS23: a whole system, 20.65 s and at most 3525 MB of GPU memory a CT, on their machine"
+LEGENDS = {
+    "models": "A short training on phantoms, so that there are kidneys to find.",
+    "predict": f"""One CT of {{shape}} voxels, whole processes, a cascade of networks of {{features}} features.
+s without start: from the call to its end, without Python and its imports. GPU MB: the most that PyTorch had reserved,
+and the most that nvidia-smi saw, CUDA's own with it. stock: both of nnU-Net's commands, one after the other.
+The mark: {MARK}.""",
+    "against stock": "Our label maps beside stock's.",
+    "agree": "{device} against the CPU: logits of predictions; losses of three training steps, same weights and batch.",
+    "train": """An epoch is {iterations} iterations. Loading: by so many processes. GPU busy: milliseconds of an
+iteration on one batch over those of this one; beside it nvidia-smi's mean, which counts any kernel as busy. Networks
+are compiled where a row says so.""",
+}
+"""Part -> what stands above its table."""
+
 COLUMNS = {
     "data": ("step", "s"),
     "models": ("stage", "parameters, millions", "iterations", "seconds", "first loss", "last loss"),
-    "agree": ("what", "largest difference", "mean difference", "standard deviation", "labels differ in", "left out"),
     "predict": (
-        *("who", "mirroring", "wall s", "GPU MB, torch", "GPU MB, nvidia-smi", "host MB", "Dice, kidney and mass"),
-        *("Dice, tumour", "left out"),
+        *("who", "mirroring", "s", "s without start", "GPU MB, PyTorch", "GPU MB, nvidia-smi", "host MB"),
+        *("Dice, kidney and mass", "Dice, tumour", "left out"),
     ),
     "against stock": ("who", "mirroring", "Dice, kidney and mass", "Dice, tumour", "labels differ in"),
+    "agree": ("what", "largest difference", "mean difference", "standard deviation", "labels differ in", "left out"),
     "train": (
-        *("network", "patch", "loading", "workers", "ms", "epoch s", "network's share", "waiting ms", "GPU use, %"),
-        *("peak GPU MB", "left out"),
+        *("network", "patch", "batch", "loading", "processes", "ms an iteration", "s an epoch", "waiting, ms"),
+        *("GPU busy, %", "nvidia-smi, %", "GPU MB, PyTorch", "left out"),
     ),
 }
 """Part -> columns of its table; --out has more."""
 
 CALL = """
-import importlib, json, sys
+import importlib, json, sys, time
+import nnunetv2.inference.predict_from_raw_data, torch
 module, function, told, *words = sys.argv[1:]
 sys.argv = [function, *words]
-code = getattr(importlib.import_module(module), function)()
-import torch
+call = getattr(importlib.import_module(module), function)
+start = time.perf_counter()
+code = call()
+seconds = time.perf_counter() - start
 peak = torch.cuda.max_memory_reserved() / 2**20 if torch.cuda.is_available() else None
 with open(told, "a") as file:
-    print(json.dumps({"GPU MB, torch": peak}), file=file)
+    print(json.dumps({"s": seconds, "MB": peak}), file=file)
 sys.exit(code)
 """
 OURS_BOXES, OURS_WHOLE = "ours, coarse to fine", "ours, whole volume"
@@ -113,15 +145,17 @@ class Watch:
 class Results:
     """Rows by part, printed as they come and written to a file each time."""
 
-    def __init__(self, file: Path | None, about: dict[str, Any]) -> None:
-        self.file, self.content = file, {**about, "results": {}}
+    def __init__(self, file: Path | None, about: dict[str, Any], words: dict[str, Any]) -> None:
+        self.file, self.content, self.words = file, {**about, "results": {}}, words
 
     def add(self, part: str, row: dict[str, Any]) -> None:
         """Take a row."""
         rows = self.content["results"].setdefault(part, [])
         columns = COLUMNS[part]
         if not rows:
-            print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+            legend = LEGENDS.get(part, "").format(**self.words)
+            print(f"\n{legend}\n" if legend else "")
+            print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         rows.append(row)
         print(f"| {' | '.join(shown(row.get(column)) for column in columns)} |", flush=True)
         self.write()
@@ -152,17 +186,17 @@ class Run:
         self.options, self.folder, self.results = options, folder, results
         self.scale = SMALL if options.small else FULL
         self.end = time.time() + 60 * options.minutes
-        self.left = {**NEEDS, **{part: PARTS[part] for part in options.parts}}
-        if options.parts == ["train"]:
-            del self.left["models"]
+        self.parts = ["data", *(["models"] if {"predict", "agree"} & {*options.parts} else [])]
+        self.parts += [part for part in PARTS if part in options.parts]
         self.failed: list[str] = []
         self.watch = Watch()
 
     def deadline(self, part: str) -> float:
-        """Time of day at which a part must end: its share of what is left."""
-        share = self.left[part] / sum(self.left.values())
-        del self.left[part]
-        return time.time() + share * (self.end - time.time())
+        """Time of day at which a part must end: its limit, or what it must leave to those after it."""
+        share = self.options.minutes / 8
+        later = self.parts[self.parts.index(part) + 1 :]
+        limit = LIMITS[part] * share if later else float("inf")
+        return min(time.time() + limit, self.end - share * sum(LEAST[other] for other in later))
 
     def fail(self, part: str) -> None:
         """Note that a part did not do its work."""
@@ -185,7 +219,7 @@ class Run:
         """
         log = self.folder / "logs" / f"{part.split()[0]}.log"
         log.parent.mkdir(exist_ok=True)
-        told = self.folder / "told"
+        told = self.folder / "logs" / f"{part.split()[0]}.told"
         told.write_text("")
         words = [str(told) if word == "TOLD" else word for word in words]
         read, start, begin = 0, time.perf_counter(), time.time()
@@ -216,7 +250,7 @@ class Run:
             self.fail(part)
             print(f"\n{part}: failed; the end of {log}:\n{log.read_text()[-3000:]}", flush=True)
         return {
-            "wall s": wall,
+            "s": wall,
             "host MB": used.ru_maxrss / (1 << 10),
             "ended": ended,
             "failed": failed,
@@ -226,7 +260,7 @@ class Run:
     def child(self, part: str, deadline: float, *words: str) -> bool:
         """Run a part of this script in a process of its own, its rows taken as they come; whether it went well."""
         given = ["--device", self.options.device, *(["--small"] if self.options.small else [])]
-        given += ["--parts", *self.options.parts, "--seconds", str(self.options.seconds)]
+        given += ["--seconds", str(self.options.seconds)]
         given += ["--workers", *map(str, self.options.workers), "--work", str(self.folder)]
         given += ["--child", part.split()[0], "--told", "TOLD", "--until", str(deadline - 5), *words]
         done = self.process(part, [__file__, *given], deadline, lambda row: self.take(part.split()[0], row))
@@ -236,7 +270,7 @@ class Run:
         """Take a row of a child, and add what nvidia-smi said meanwhile."""
         if "between" in row:
             samples = self.watch.between(*row["between"])
-            row["GPU use, %"] = float(samples[:, 0].mean()) if len(samples) else None
+            row["nvidia-smi, %"] = float(samples[:, 0].mean()) if len(samples) else None
         self.results.add(part, row)
 
     def all(self) -> None:
@@ -245,15 +279,20 @@ class Run:
             print(f"\nleft out for want of data: {', '.join(self.options.parts)}")
             self.fail("data")
             return
-        ready = "models" not in self.left or self.child("models", self.deadline("models"))
+        beside = threading.Thread(target=self.child, args=("resenc", self.end))  # the models leave the CPUs idle
+        if "train" in self.parts:
+            beside.start()
+        ready = "models" not in self.parts or self.child("models", self.deadline("models"))
+        if "train" in self.parts:
+            beside.join()
         if not ready:
             print("\nleft out for want of models: agree, predict")
             self.fail("models")
-        if "agree" in self.options.parts and ready:
-            self.child("agree", self.deadline("agree"))
-        if "predict" in self.options.parts and ready:
+        if "predict" in self.parts and ready:
             self.predict(self.deadline("predict"))
-        if "train" in self.options.parts:
+        if "agree" in self.parts and ready:
+            self.child("agree", self.deadline("agree"))
+        if "train" in self.parts:
             deadline = self.deadline("train")
             for turn, network in enumerate(("ResUNet", "ResEnc L")):
                 until = time.time() + (deadline - time.time()) / (2 - turn)
@@ -261,13 +300,15 @@ class Run:
 
     def predict(self, deadline: float) -> None:
         """Predict the held-out case by each way, with whole processes."""
-        print(f"\nThe mark: {MARK}.")
+        self.results.words["shape"] = " x ".join(map(str, read_labels(self.folder / "test").shape))
         ways = [(who, mirroring) for mirroring in self.scale.mirroring for who in (OURS_BOXES, OURS_WHOLE, "stock")]
+        took: dict[str, float] = {}
         for who, mirroring in ways:
             row: dict[str, Any] = {"who": who, "mirroring": mirroring}
             found = {"left out": "no time"}
-            if time.time() < deadline - 5:
+            if time.time() + took.get(who, 0) < deadline:
                 found = self.one_way(who, mirroring, self.place(who, mirroring), deadline)
+                took[who] = float(found.get("s", 0))
             self.results.add("predict", {**row, **found})
             if "seconds" in found:
                 phases = ", ".join(f"{name} {value:g}" for name, value in found["seconds"].items())
@@ -299,13 +340,14 @@ class Run:
             if done[-1]["failed"] or done[-1]["ended"]:
                 return {"left out": "failed" if done[-1]["failed"] else "no time"}
         samples = np.concatenate([run["samples"] for run in done])
-        peaks = [row["GPU MB, torch"] for row in rows if row["GPU MB, torch"] is not None]
+        peaks = [row["MB"] for row in rows if row["MB"] is not None]
         found = {
-            "wall s": sum(run["wall s"] for run in done),
-            "wall s of each process": [run["wall s"] for run in done],
-            "host MB": max(run["host MB"] for run in done),
-            "GPU MB, torch": max(peaks, default=None),
+            "s": sum(run["s"] for run in done),
+            "s of each process": [run["s"] for run in done],
+            "s without start": sum(row["s"] for row in rows),
+            "GPU MB, PyTorch": max(peaks, default=None),
             "GPU MB, nvidia-smi": float(samples[:, 1].max()) - self.watch.idle_mb() if len(samples) else None,
+            "host MB": max(run["host MB"] for run in done),
             **self.scores(out),
         }
         record = out / "prediction.json"
@@ -367,9 +409,10 @@ def child(options: argparse.Namespace) -> None:
             print(json.dumps(row), file=file, flush=True)
 
     if options.child == "data":
-        seconds = make_data(folder, scale, "train" in options.parts)
-        for step, took in seconds.items():
+        for step, took in make_data(folder, scale).items():
             tell({"step": step, "s": took})
+    elif options.child == "resenc":
+        preprocess(scale, RESENC_PLANS, "3d_fullres")
     elif options.child == "models":
         from gpu_models import STAGES, train_stage
 
@@ -412,17 +455,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--small", action="store_true", help="tiny networks and CTs: whether it works, not how fast")
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
-    parser.add_argument("--minutes", type=float, default=7.8, help="the whole ends within them (default: 7.8)")
-    parser.add_argument("--workers", type=int, nargs="+", help="loading processes (default: 2 4 8; small: 2)")
-    parser.add_argument("--seconds", type=float, help="to look at each loader (default: 8; small: 1)")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--minutes", type=float, default=8.0, help="the whole ends within them (default: 8)")
+    parser.add_argument("--workers", type=int, nargs="+", help="loading processes (default: 8 2 4, in turn; small: 2)")
+    parser.add_argument("--seconds", type=float, help="to look at each loader (default: 6; small: 1)")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="everything that was measured")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="where data, models and logs are kept")
     for hidden, kind in (("--child", str), ("--told", Path), ("--until", float), ("--network", str)):
         parser.add_argument(hidden, type=kind, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.workers = options.workers or ([2] if options.small else [2, 4, 8])
-    options.seconds = options.seconds or (1.0 if options.small else 8.0)
+    options.workers = options.workers or ([2] if options.small else [8, 2, 4])
+    options.seconds = options.seconds or (1.0 if options.small else 6.0)
     if options.child:
         child(options)
         return 0
@@ -431,9 +474,14 @@ def main() -> int:
     os.environ.update(environment(folder))
     about = {"machine": machine(), "device": device_name(options.device), "command": shlex.join(sys.argv)}
     print(f"{about['machine']}; {about['device']}", flush=True)
-    run = Run(
-        options, folder, Results(options.out, {**about, "date": str(datetime.datetime.now()), "small": options.small})
-    )
+    about |= {"date": str(datetime.datetime.now()), "small": options.small}
+    scale = SMALL if options.small else FULL
+    words = {
+        "features": "{} to {}".format(*scale.features),
+        "device": options.device,
+        "iterations": ITERATIONS_PER_EPOCH,
+    }
+    run = Run(options, folder, Results(options.out, about, words))
     start = time.perf_counter()
     try:
         run.all()

@@ -5,7 +5,6 @@ and shows the network nothing more. The whole is stretched to a field of view of
 """
 
 import json
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from nnunet_kits.machine import cpu_count
+
 DATASET, PLANS, RESENC_PLANS = "Dataset220_KiTS2023", "GpuCascadePlans", "KiTSResEncLPlans"
 LABELS = {"background": 0, "kidney": 1, "tumor": 2, "cyst": 3}
 FIELD_MM = 400.0
 NOISE_HU = 10.0
 HELD_OUT = "case_00000"
+ITERATIONS_PER_EPOCH = 250
+"""Of nnU-Net's training."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def make_data(folder: Path, scale: Scale, with_resenc: bool) -> dict[str, float]:
-    """Render, write, plan and preprocess below ``folder``; nnU-Net's variables must be set.
+def make_data(folder: Path, scale: Scale) -> dict[str, float]:
+    """Render, write, plan, and preprocess for the cascade, below ``folder``; nnU-Net's variables must be set.
 
     Returns:
         Seconds by step.
@@ -84,34 +87,36 @@ def make_data(folder: Path, scale: Scale, with_resenc: bool) -> dict[str, float]
     raw, preprocessed = (folder / name / DATASET for name in ("nnUNet_raw", "nnUNet_preprocessed"))
     for made in (raw / "imagesTr", raw / "labelsTr", preprocessed, folder / "nnUNet_results", folder / "test"):
         made.mkdir(parents=True, exist_ok=True)
-    workers = max(1, min(len(os.sched_getaffinity(0)), scale.cases + 1))
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(min(cpu_count(), scale.cases + 1)) as pool:
         numbers = range(scale.cases + 1)
         found = list(
             pool.map(write_case, numbers, [raw] * len(numbers), [folder] * len(numbers), [scale] * len(numbers))
         )
     note("phantoms")
-    described = {
+    content = {
         "channel_names": {"0": "CT"},
         "labels": LABELS,
         "numTraining": scale.cases,
         "file_ending": ".nii.gz",
         "overwrite_image_reader_writer": "NibabelIOWithReorient",
     }
-    (raw / "dataset.json").write_text(json.dumps(described))
+    (raw / "dataset.json").write_text(json.dumps(content))
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint(found[1:])))
-    plan(folder, scale, with_resenc)
+    plan(folder, scale)
     note("plans")
-    from nnunet_kits.cli.main import main
-
-    wanted = [(PLANS, ["3d_lowres", "3d_fullres"]), *([(RESENC_PLANS, ["3d_fullres"])] if with_resenc else [])]
-    workers = 1 if scale is SMALL else min(workers, scale.cases)
-    for plans, configurations in wanted:
-        words = ["preprocess", "-d", "220", "-p", plans, "-c", *configurations, "-np", str(workers)]
-        if main(words):
-            raise SystemExit(f"nnunet_kits {' '.join(words)} failed")
+    preprocess(scale, PLANS, "3d_lowres", "3d_fullres")
     note("preprocess")
     return seconds
+
+
+def preprocess(scale: Scale, plans: str, *configurations: str) -> None:
+    """Preprocess some configurations; in one process where that is quicker than to start others."""
+    from nnunet_kits.cli.main import main
+
+    workers = 1 if scale is SMALL else min(cpu_count(), scale.cases)
+    words = ["preprocess", "-d", "220", "-p", plans, "-c", *configurations, "-np", str(workers)]
+    if main(words):
+        raise SystemExit(f"nnunet_kits {' '.join(words)} failed")
 
 
 def write_case(number: int, raw: Path, folder: Path, scale: Scale) -> dict[str, Any]:
@@ -170,7 +175,7 @@ def fingerprint(cases: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def plan(folder: Path, scale: Scale, with_resenc: bool) -> None:
+def plan(folder: Path, scale: Scale) -> None:
     """The cascade of KiTSCascadePlans from 32 features, and nnU-Net's ResEnc L as KiTSResEncLPlans sizes it."""
     from nnunet_kits.cli.main import main
     from nnunet_kits.planning.presets import PRESETS_FOLDER
@@ -181,10 +186,10 @@ def plan(folder: Path, scale: Scale, with_resenc: bool) -> None:
         preset["configurations"][name] |= {"spacing_zyx_mm": [spacing] * 3, "patch_size": [scale.patch] * 3}
     file = folder / f"{PLANS}.json"
     file.write_text(json.dumps(preset))
-    for given in (str(file), *([RESENC_PLANS] if with_resenc else [])):
+    for given in (str(file), RESENC_PLANS):
         if main(["plan", "-d", "220", "--preset", given]):
             raise SystemExit(f"nnunet_kits plan --preset {given} failed")
-    if with_resenc and scale is SMALL:
+    if scale is SMALL:
         shrink_resenc(folder, scale)
 
 

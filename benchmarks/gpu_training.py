@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_data import PLANS, RESENC_PLANS, described, make_trainer
+from gpu_data import ITERATIONS_PER_EPOCH, PLANS, RESENC_PLANS, described, make_trainer
 
 NETWORKS = {"ResUNet": ("ResUNetTrainer", PLANS), "ResEnc L": ("PlannedUNetTrainer", RESENC_PLANS)}
 """Name in the table -> trainer, and plans whose ``3d_fullres`` it trains."""
 
 STOCK_LOADING = "NNUNET_KITS_STOCK_LOADING"
-ITERATIONS_PER_EPOCH = 250
 CACHED = 6
 """Batches that nnU-Net's loader keeps ready, with up to 12 workers."""
+
+COMPILING_S = 45.0
+"""Compiling a network takes about so long."""
 
 WARMING = 8
 """Batches in which all but surely every transform has had its turn."""
@@ -40,7 +42,7 @@ def measure(
         folder: with the data.
         name: key of :data:`NETWORKS`.
         device: ``cuda`` or ``cpu``.
-        workers: numbers of loading processes.
+        workers: numbers of loading processes, in the order in which they are tried.
         seconds: how long to look at each loader.
         until: time of day after which no further loader is begun.
     """
@@ -57,17 +59,17 @@ def measure(
     turns = 25 if device == "cuda" else 4
     alone = fixed(trainer, batch, turns)
     on_gpu = device == "cuda"
-    gpu = {"peak GPU MB": torch.cuda.max_memory_reserved() / 2**20} if on_gpu else {}
-    yield {**about, "loading": "none: one batch again and again", **timed(alone, alone), **gpu}
+    gpu = {"GPU MB, PyTorch": torch.cuda.max_memory_reserved() / 2**20} if on_gpu else {}
+    yield {**about, "loading": "none, one batch", **timed(alone, alone), **gpu}
     if "ours" in loadings():
         compile_kernels(trainer)
-    for count in sorted(workers, reverse=True):
+    for count in workers:
         for loading in loadings():
             if time.time() + seconds > until:
-                yield {**about, "loading": loading, "workers": count, "left out": "no time"}
+                yield {**about, "loading": loading, "processes": count, "left out": "no time"}
                 continue
-            yield {**about, "loading": loading, "workers": count, **loaded(trainer, loading, count, seconds, alone)}
-    if on_gpu and time.time() < until:
+            yield {**about, "loading": loading, "processes": count, **loaded(trainer, loading, count, seconds, alone)}
+    if on_gpu and time.time() + COMPILING_S < until:
         yield {**about, **compiled(trainer, batch, turns)}
 
 
@@ -86,15 +88,19 @@ def compiled(trainer: Any, batch: dict[str, Any], turns: int) -> dict[str, Any]:
         trainer.network = torch.compile(trainer.network)
         fixed(trainer, batch, 2)
     except Exception as error:  # without a C compiler, for one
-        return {"loading": "none, compiled", "left out": f"{type(error).__name__}: {error}".splitlines()[0]}
+        return {
+            "loading": "none, one batch, network compiled",
+            "left out": f"{type(error).__name__}: {error}".splitlines()[0],
+        }
     compiling = time.perf_counter() - start
     ms = fixed(trainer, batch, turns)
-    return {"loading": f"none, compiled (in {compiling:.0f} s)", **timed(ms, ms)}
+    return {"loading": f"none, one batch, network compiled in {compiling:.0f} s", **timed(ms, ms)}
 
 
 def timed(ms: float, alone: float) -> dict[str, float]:
-    """Milliseconds of an iteration, what they make of an epoch, and the share of them that the network needs."""
-    return {"ms": ms, "epoch s": ms * ITERATIONS_PER_EPOCH / 1000, "network's share": alone / ms}
+    """Milliseconds of an iteration, what they make of an epoch, and how much of it the network is busy."""
+    busy = min(100.0, 100 * alone / ms)
+    return {"ms an iteration": ms, "s an epoch": ms * ITERATIONS_PER_EPOCH / 1000, "GPU busy, %": busy}
 
 
 def random_batch(trainer: Any, patch: list[int], device: str) -> dict[str, Any]:
@@ -144,7 +150,7 @@ def loaded(trainer: Any, loading: str, workers: int, seconds: float, alone: floa
         training._finish()
     return {
         **timed(ms, alone),
-        "waiting ms": 1000 * waited / count,
+        "waiting, ms": 1000 * waited / count,
         "iterations": count,
         "first batches s": first,
         "between": [begun, time.time()],
