@@ -40,6 +40,7 @@ def train_stage(
     Returns:
         What the training came to.
     """
+    torch.manual_seed(0)
     plans, dataset = described(folder, PLANS)
     trainer = make_trainer(TRAINER, plans, configuration, dataset, device)
     trainer.enable_deep_supervision = False

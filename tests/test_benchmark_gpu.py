@@ -41,7 +41,7 @@ def test_every_part_runs_small_on_a_cpu_and_its_rows_are_written(tmp_path):
     predict = {row["who"]: row for row in results["predict"]}
     assert list(predict) == ["ours, coarse to fine", "ours, whole volume", "stock"]
     assert all(row["host MB"] > 100 and row["s"] > row["s without start"] > 0 for row in predict.values())
-    assert all(row["Dice, kidney and mass"] > 0.3 for row in predict.values())
+    assert all(row["Dice, kidney and mass"] > 0.2 for row in predict.values())
     against = {row["who"]: row for row in results["against stock"]}
     assert against["ours, whole volume"]["labels differ in"] < 1e-3
     assert against["ours, coarse to fine"]["Dice, kidney and mass"] > 0.5  # tiny networks see kidneys all over
