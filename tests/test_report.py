@@ -18,6 +18,7 @@ from PIL import Image
 from small_report import KITS_AFFINE, case_arrays, write_model
 
 from nnunet_kits.cli import report as verb
+from nnunet_kits.cli.lines import shown
 from nnunet_kits.cli.report import run as run_report
 from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.evaluation import evaluate_folder
@@ -53,7 +54,8 @@ def run_verb(folders, *more, references=True):
     arguments = ["report", "--images", str(folders / "images"), "--predictions", str(folders / "predictions")]
     arguments += ["--references", str(folders / "references")] if references else []
     options = parser.parse_args([*arguments, "-o", str(folders / "report.html"), *more])
-    assert options.run(options) == 0
+    with shown(argparse.Namespace(verbose=False, quiet=False)):
+        assert options.run(options) == 0
     return (folders / "report.html").read_text(encoding="utf-8")
 
 
