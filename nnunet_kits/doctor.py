@@ -4,7 +4,6 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import io
-import json
 import os
 import pkgutil
 import shutil
@@ -81,11 +80,11 @@ def as_table(checks: Iterable[Check]) -> str:
     return "\n".join(lines)
 
 
-def as_json(checks: Iterable[Check]) -> str:
+def as_data(checks: Iterable[Check]) -> dict[str, Any]:
     """``{"nnunet_kits": version, "ok": bool, "checks": [{"name", "status", "found", "advice"}]}``."""
     rows = [asdict(check) for check in checks]
     good = all(row["status"] != "fail" for row in rows)
-    return json.dumps({"nnunet_kits": __version__, "ok": good, "checks": rows}, indent=2)
+    return {"nnunet_kits": __version__, "ok": good, "checks": rows}
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:

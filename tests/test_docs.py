@@ -178,7 +178,7 @@ def test_every_option_of_a_verb_is_in_its_section_of_the_reference(verb):
     section = re.split(r"^## ", text(DOCS / "reference" / "cli.md"), flags=re.MULTILINE)
     (section,) = (part for part in section if part.startswith(f"{verb}\n"))
     options = [option for action in verbs()[verb]._actions for option in action.option_strings]
-    common = ("-h", "--help", "-v", "--verbose", "--quiet")
+    common = ("-h", "--help", "-v", "--verbose", "--quiet", "--json")
     assert [o for o in options if o not in common and not re.search(rf"`{o}[` ]", section)] == []
 
 

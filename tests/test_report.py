@@ -55,7 +55,7 @@ def run_verb(folders, *more, references=True):
     arguments += ["--references", str(folders / "references")] if references else []
     options = parser.parse_args([*arguments, "-o", str(folders / "report.html"), *more])
     with shown(argparse.Namespace(verbose=False, quiet=False)):
-        assert options.run(options) == 0
+        assert options.run(options).code == 0
     return (folders / "report.html").read_text(encoding="utf-8")
 
 
@@ -254,7 +254,8 @@ def test_one_case_can_be_given_by_its_files(folders):
     files = ["--images", str(folders / "images" / "case_00002_0000.nii.gz"), "--predictions", str(one)]
     files += ["--references", str(folders / "references" / "case_00002.nii.gz"), "-o", str(folders / "one.html")]
     options = parser.parse_args(["report", *files])
-    assert options.run(options) == 0
+    with shown(argparse.Namespace(verbose=False, quiet=False)):
+        assert options.run(options).code == 0
     rows = rows_of((folders / "one.html").read_text(encoding="utf-8"), "Scores")
     assert rows[-1][:4] == ["case_00002", "1.000", "0.100", "0.000"]
 
@@ -283,7 +284,8 @@ def test_pictures_alone_are_png_files(folders, capsys):
     verb.add_verb(parser.add_subparsers())
     sources = ["--images", str(folders / "images"), "--predictions", str(folders / "predictions")]
     options = parser.parse_args(["report", *sources, "--png", str(folders / "png")])
-    assert options.run(options) == 0
+    with shown(argparse.Namespace(verbose=False, quiet=False)):
+        assert options.run(options).code == 0
     names = sorted(path.name for path in (folders / "png").iterdir())
     assert names == [f"case_0000{n}_{kind}.png" for n in (1, 2, 3) for kind in ("planes", "slices")]
     with Image.open(folders / "png" / names[0]) as image:

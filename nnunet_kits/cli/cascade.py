@@ -2,6 +2,8 @@
 
 import argparse
 
+from nnunet_kits.cli.output import Result
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``cascade``."""
@@ -22,10 +24,10 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     cascade.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Train what is left."""
     from nnunet_kits.training.cascade import load_cascade, train_cascade
 
     cascade = load_cascade(options.dataset_id, options.plans, options.trainer, options.previous_trainer, options.device)
-    train_cascade(cascade, options.folds, options.dry_run)
-    return 0
+    commands = train_cascade(cascade, options.folds, options.dry_run)
+    return Result({"commands": [" ".join(command) for command in commands], "run": not options.dry_run})

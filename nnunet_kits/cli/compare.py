@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``compare``."""
@@ -19,7 +21,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     compare.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Print the differences, second less first, and write them where asked."""
     import json
 
@@ -41,4 +43,4 @@ def run(options: argparse.Namespace) -> int:
         )
     if options.output:
         write_text(options.output, json.dumps(found, indent=1))
-    return 0
+    return Result(found)

@@ -4,6 +4,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.releases import RELEASES, either
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ HELP = {
 }
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Convert, say what was made, and what to type next."""
     import os
     from pathlib import Path
@@ -91,13 +92,27 @@ def run(options: argparse.Namespace) -> int:
     workers = nnunet_workers(made.cases)
     if options.verify:
         verify_with_nnunet(made.dataset, options.workers or workers)
+    following = [
+        f"nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}",
+        f"nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans",
+        f"nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans",
+    ]
+    remarks = ("", "   # others: nnunet_kits plan --list", "")
     logger.info("Next:")
-    logger.info(f"  nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}")
-    logger.info(
-        f"  nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans   # others: nnunet_kits plan --list"
+    for command, remark in zip(following, remarks, strict=True):
+        logger.info(f"  {command}{remark}")
+    return Result(
+        {
+            "dataset": made.dataset,
+            "training": made.training,
+            "test": made.test,
+            "converted": made.converted,
+            "notes": made.notes,
+            "stale_splits": stale,
+            "skipped": made.skipped,
+            "next": following,
+        }
     )
-    logger.info(f"  nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans")
-    return 0
 
 
 def _numbers(words: list[str], known_bad: Mapping[int, str]) -> set[int]:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``demo``."""
@@ -18,9 +20,9 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     demo.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Run what is left of it."""
     from nnunet_kits.demo import QUICK, WHOLE, default_device, run_demo
 
-    run_demo(options.out, QUICK if options.quick else WHOLE, options.device or default_device())
-    return 0
+    report = run_demo(options.out, QUICK if options.quick else WHOLE, options.device or default_device())
+    return Result({"report": report})

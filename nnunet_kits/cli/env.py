@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.errors import EnvironmentVariableError
 
 
@@ -35,7 +36,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     env.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Print the lines on stdout, what was created on stderr. Nothing is printed to evaluate when it fails."""
     from nnunet_kits import environment
 
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     settings[environment.TRAINER_VARIABLE] = environment.with_shim(os.environ.get(environment.TRAINER_VARIABLE))
     shell = options.shell or environment.guess_shell(os.environ)
     print(environment.shell_exports(settings, shell), end="")
-    return 0
+    return Result(settings)
 
 
 def _create(settings: dict[str, str]) -> None:

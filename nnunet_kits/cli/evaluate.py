@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.releases import RELEASES
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     evaluate.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Score and print the means."""
     from nnunet_kits.evaluation.evaluate import evaluate_folder
     from nnunet_kits.evaluation.tables import average, row_of
@@ -62,4 +63,4 @@ def run(options: argparse.Namespace) -> int:
     logger.info(f"false tumors a case: {metrics['tumors']['false_positives_per_case']:.2f}")
     folder = options.predictions.parent if options.predictions.is_file() else options.predictions
     logger.info((options.output or folder) / "evaluation.csv")
-    return 0
+    return Result(metrics)

@@ -5,8 +5,10 @@ import argparse
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 
 from nnunet_kits import __version__
+from nnunet_kits.cli import output
 from nnunet_kits.cli.lines import add_options, shown
 from nnunet_kits.errors import KitsError
 
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     verbs = root.add_subparsers(title="verbs", metavar="VERB")
     for name in VERBS:
         importlib.import_module(f"nnunet_kits.cli.{name}").add_verb(verbs)
+        output.add_option(verbs.choices[name])
         add_options(verbs.choices[name])
     return root
 
@@ -61,8 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
         root.print_help(sys.stderr)
         return 2
     try:
-        with shown(options):
-            return int(options.run(options) or 0)
+        with output.kept_for_json() if options.json else nullcontext(), shown(options):
+            result: output.Result = options.run(options)
+        if options.json:
+            print(output.as_json(result.data))
+        return result.code
     except KitsError as error:
         print(f"nnunet_kits: error: {error}", file=sys.stderr)
         return 2

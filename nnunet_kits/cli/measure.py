@@ -5,6 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,9 +32,11 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     measure.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Measure; 2 where a case failed."""
-    from nnunet_kits.measurement.files import TABLE, measure_files
+    import json
+
+    from nnunet_kits.measurement.files import FULL, TABLE, measure_files
 
     _, failed = measure_files(
         options.labels,
@@ -44,4 +48,5 @@ def run(options: argparse.Namespace) -> int:
     logger.info(options.output / TABLE)
     for case, reason in failed.items():
         print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)
-    return 2 if failed else 0
+    content = json.loads((options.output / FULL).read_text(encoding="utf-8"))
+    return Result({"table": options.output / TABLE, "measures": content, "failed": failed}, 2 if failed else 0)

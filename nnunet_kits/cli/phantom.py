@@ -4,6 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.labels import Label
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 
@@ -42,11 +43,11 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Write the phantoms and print the next command."""
     from nnunet_kits.phantom import write_tree
 
-    write_tree(
+    cases = write_tree(
         options.out,
         options.year,
         cases=options.cases,
@@ -59,5 +60,6 @@ def run(options: argparse.Namespace) -> int:
     release = RELEASES[options.year]
     if Label.CYST not in release.labels:
         logger.info(f"{release.edition} does not label cysts: those on these kidneys are labelled as kidney.")
-    logger.info(f"next: nnunet_kits convert --year {options.year} {options.out / release.data_folders[0]}")
-    return 0
+    following = f"nnunet_kits convert --year {options.year} {options.out / release.data_folders[0]}"
+    logger.info(f"next: {following}")
+    return Result({"cases": cases, "next": [following]})

@@ -3,6 +3,8 @@
 import argparse
 import logging
 
+from nnunet_kits.cli.output import Result
+
 logger = logging.getLogger(__name__)
 
 
@@ -25,15 +27,16 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     plan.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Write the plans, and say what to type next."""
     from nnunet_kits.errors import PlanError
     from nnunet_kits.planning.presets import load_preset, preset_names
 
     if options.list:
-        for name in preset_names():
-            print(f"{name:24} {load_preset(name).summary}")
-        return 0
+        presets = {name: load_preset(name).summary for name in preset_names()}
+        for name, summary in presets.items():
+            print(f"{name:24} {summary}")
+        return Result(presets)
     if options.dataset_id is None or options.preset is None:
         raise PlanError("give a dataset and a preset: nnunet_kits plan -d 220 --preset KiTSCascadePlans (or --list).")
     preset = load_preset(options.preset)
@@ -45,5 +48,6 @@ def run(options: argparse.Namespace) -> int:
     logger.info(f"Plans written: {plans_file}")
     if stale:
         logger.warning(f"The preprocessed data of {', '.join(stale)} is from other plans: preprocess again.")
-    logger.info(f"Next: nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}")
-    return 0
+    following = f"nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}"
+    logger.info(f"Next: {following}")
+    return Result({"plans": plans_file, "stale": stale, "next": [following]})

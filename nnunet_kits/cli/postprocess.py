@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.releases import RELEASES
 
 logger = logging.getLogger(__name__)
@@ -54,16 +55,17 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     postprocess.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Postprocess, choose a chain, or both; 2 where a case failed."""
     from nnunet_kits.errors import PostprocessingError
     from nnunet_kits.postprocessing.files import postprocess_folder
     from nnunet_kits.postprocessing.pipeline import chain_names, load_chain
 
     if options.list:
-        for name in chain_names():
-            print(f"{name:18} {load_chain(name).summary}")
-        return 0
+        chains = {name: load_chain(name).summary for name in chain_names()}
+        for name, summary in chains.items():
+            print(f"{name:18} {summary}")
+        return Result(chains)
     apply = options.predictions is not None and options.output is not None
     if options.determine == bool(options.chain):
         raise PostprocessingError("Name a chain with --chain (see --list), or let --determine choose one.")
@@ -71,17 +73,18 @@ def run(options: argparse.Namespace) -> int:
         raise PostprocessingError("Name the folder of label maps and the folder for the new ones: PRED OUT.")
     if options.determine and options.output is None and (options.predictions or options.record is None):
         raise PostprocessingError("Name PRED and OUT to apply the chosen chain, or with --record where to write it.")
-    chain = _determined(options) if options.determine else load_chain(options.chain)
-    if not apply or chain is None:
-        return 0
+    chain, record = _determined(options) if options.determine else (load_chain(options.chain), None)
+    if not apply:
+        return Result({"chain": chain.name, "determined": record})
     failed = postprocess_folder(options.predictions, options.output, chain, options.np, options.overwrite)
     for case, reason in failed.items():
         print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)
-    return 2 if failed else 0
+    found = {"chain": chain.name, "determined": record, "output": options.output, "failed": failed}
+    return Result(found, 2 if failed else 0)
 
 
-def _determined(options: argparse.Namespace) -> "Chain | None":
-    """The chosen chain; one without steps where none helps."""
+def _determined(options: argparse.Namespace) -> "tuple[Chain, dict[str, Any]]":
+    """The chosen chain, one without steps where none helps, and the record of the choice."""
     from nnunet_kits.errors import PostprocessingError
     from nnunet_kits.postprocessing.determine import CHAIN_FILE, NOTHING, RECORD_FILE, determine_postprocessing
 
@@ -101,7 +104,7 @@ def _determined(options: argparse.Namespace) -> "Chain | None":
     )
     _print(record)
     logger.info(f"chosen: {chosen.name if chosen else 'none'}; {output / CHAIN_FILE}, {output / RECORD_FILE}")
-    return chosen or NOTHING
+    return chosen or NOTHING, record
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
 
 
@@ -57,7 +58,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     predict.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Predict; 2 where a case failed."""
     import torch
 
@@ -86,4 +87,4 @@ def run(options: argparse.Namespace) -> int:
     failed = predict_files(job, options.input, options.output, options.np, options.overwrite)
     for name, reason in failed.items():
         print(f"nnunet_kits: error: {name}: {reason}", file=sys.stderr)
-    return 2 if failed else 0
+    return Result({"output": options.output, "failed": failed}, 2 if failed else 0)

@@ -3,6 +3,8 @@
 import argparse
 import logging
 
+from nnunet_kits.cli.output import Result
+
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = """
@@ -26,7 +28,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 CODEC_HELP = "lz4hc as nnU-Net (default), or lz4: faster to write, larger files; training reads both"
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Preprocess, say what was made, and what to type next."""
     from nnunet_kits.errors import PreprocessingError
 
@@ -45,5 +47,6 @@ def run(options: argparse.Namespace) -> int:
         )
     first = outcomes[0].configuration
     trainer = trainer_for(options.plans, first)
-    logger.info(f"Next: nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr {trainer}")
-    return 0
+    following = f"nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr {trainer}"
+    logger.info(f"Next: {following}")
+    return Result({"configurations": outcomes, "next": [following]})

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nnunet_kits.cli.output import Result
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``rank``."""
@@ -17,7 +19,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     rank.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Print the ranking, and write it where asked."""
     from nnunet_kits.evaluation.ranking import rank_systems, write_ranking
 
@@ -30,4 +32,4 @@ def run(options: argparse.Namespace) -> int:
         print(f"{row['final_rank']:4d} {row['mean_rank']:9.2f} {numbers}  {row['team_name']}")
     if options.output:
         write_ranking(options.output, rows)
-    return 0
+    return Result(rows)

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_kits.cli.output import Result
 from nnunet_kits.errors import KitsError
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 ENDING = ".nii.gz"
 NAMED = 12
 """Cases without a file that are named."""
+
+KINDS = {"dice": "Dice", "surface_dice": "surface Dice"}
+"""Key of a kind of score -> how it is printed."""
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,7 +51,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     report.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """Score and measure the predictions and write the report, the pictures or both."""
     from nnunet_kits.reporting.report import write_pictures, write_report
     from nnunet_kits.reporting.study import find_cases, year_of
@@ -64,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
     if options.png is not None:
         write_pictures(options.png, cases, options.np)
         logger.info(options.png)
+    means: dict[str, dict[str, float]] = {}
     if options.output is not None:
         scored = sum(case.reference is not None for case in cases)
         findings = write_report(
@@ -77,18 +82,22 @@ def run(options: argparse.Namespace) -> int:
             pictures=options.pictures,
             workers=options.np,
         )
-        _print_means(findings)
+        means = _means(findings)
+        for kind, found in means.items():
+            logger.info(f"mean {KINDS[kind]}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in found.items()))
         logger.info(options.output)
-    return 0
+    names = [case.name for case in cases]
+    return Result({"report": options.output, "pictures": options.png, "cases": names, "mean": means})
 
 
-def _print_means(findings: "dict[str, Finding]") -> None:
-    """Mean of every score, a line each kind."""
+def _means(findings: "dict[str, Finding]") -> dict[str, dict[str, float]]:
+    """Mean of every score, by kind."""
     scored = [found.scores for found in findings.values() if found.scores is not None]
-    for kind, title in (("dice", "Dice"), ("surface_dice", "surface Dice")):
-        if scored and scored[0][kind]:
-            means = {name: sum(scores[kind][name] for scores in scored) / len(scored) for name in scored[0][kind]}
-            logger.info(f"mean {title}: " + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
+    return {
+        kind: {name: sum(scores[kind][name] for scores in scored) / len(scored) for name in scored[0][kind]}
+        for kind in KINDS
+        if scored and scored[0][kind]
+    }
 
 
 def _facts(options: argparse.Namespace, cases: "list[ReportCase]", year: str) -> list[tuple[str, str]]:

@@ -1,8 +1,9 @@
 """The verb ``trainers``: the trainers and the parts of their names."""
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
+
+from nnunet_kits.cli.output import Result
 
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,7 +17,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     trainers.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> Result:
     """List them, or take one name apart."""
     from nnunet_kits.architectures import NETWORKS
     from nnunet_kits.losses import LOSSES
@@ -27,28 +28,32 @@ def run(options: argparse.Namespace) -> int:
 
     if options.name:
         parts = parse_trainer_name(options.name)
-        for field in ("network", "loss", "sampling", "optimisation", "mixup", "epochs", "previous_trainer"):
-            print(f"{field:17} {getattr(parts, field)}")
+        fields = ("network", "loss", "sampling", "optimisation", "mixup", "epochs", "previous_trainer")
+        one = {field: getattr(parts, field) for field in fields}
+        for field, value in one.items():
+            print(f"{field:17} {value}")
         if parts.published:
             found = PUBLISHED[parts.published]
             settings = ", ".join(f"{name} {value}" for name, value in found.settings.items())
             print(f"{'settings':17} {settings or 'none'}\n{'plans':17} {found.plans}\n{'source':17} {found.source}")
-        return 0
+            one |= {"settings": dict(found.settings), "plans": found.plans, "source": found.source}
+        return Result(one)
+    registries = {"networks": NETWORKS, "losses": LOSSES, "samplings": SAMPLINGS, "optimisations": OPTIMISATIONS}
+    known = {kind: _summaries(registry) for kind, registry in registries.items()}
+    known["networks"][PLANNED] = "the one that the plans name"
     print(f"Any composition: {GRAMMAR}\n")
-    _print_parts("Networks", NETWORKS)
-    print(f"  {PLANNED:17} the one that the plans name")
-    _print_parts("Losses", LOSSES)
-    _print_parts("Samplings", SAMPLINGS)
-    _print_parts("Optimisations", OPTIMISATIONS)
+    for kind, summaries in known.items():
+        print(f"{kind.capitalize()}:")
+        for name, summary in summaries.items():
+            print(f"  {name:17} {summary}")
     print(f"{MIXUP}:\n  images of a batch, and their losses, are mixed in pairs")
     print("Published systems, which take the same parts:")
-    for name, published in PUBLISHED.items():
-        print(f"  {name:27} for {published.plans}")
-    return 0
+    plans = {name: published.plans for name, published in PUBLISHED.items()}
+    for name, its in plans.items():
+        print(f"  {name:27} for {its}")
+    return Result({"grammar": GRAMMAR, **known, "published": plans})
 
 
-def _print_parts(title: str, registry: Mapping[str, Any]) -> None:
-    """A line for every entry of a registry."""
-    print(f"{title}:")
-    for name, part in registry.items():
-        print(f"  {name:17} {part.summary}")
+def _summaries(registry: Any) -> dict[str, str]:
+    """Name -> summary of every entry."""
+    return {name: entry.summary for name, entry in registry.items()}

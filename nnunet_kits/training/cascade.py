@@ -144,13 +144,16 @@ def _step(cascade: Cascade, model: ModelFolder, fold: int, state: str, validate:
     return [cascade.command(model, fold, *flags)]
 
 
-def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run: bool = False) -> None:
+def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run: bool = False) -> list[list[str]]:
     """Run all that is left of a cascade.
 
     Args:
         cascade: from :func:`load_cascade`.
         folds: full-resolution folds; None for all.
         dry_run: only print the commands.
+
+    Returns:
+        The commands, in their order.
 
     Raises:
         TrainingError: an unknown fold, a command that failed, or predictions still missing after the low-res folds.
@@ -159,13 +162,15 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
     unknown = [fold for fold in folds if not 0 <= fold < len(cascade.splits)]
     if unknown:
         raise TrainingError(f"folds {unknown} do not exist: splits_final.json has 0 to {len(cascade.splits) - 1}.")
-    for command in steps_left(cascade, folds):
+    commands = steps_left(cascade, folds)
+    for command in commands:
         if dry_run:
             print(" ".join(command))
             continue
         if command[2] == cascade.stage.next_model.configuration:
             _check_all(cascade)
         run_command(command)
+    return commands
 
 
 def _check_all(cascade: Cascade) -> None:

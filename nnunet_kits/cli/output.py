@@ -1,0 +1,61 @@
+"""``--json``: the result of a verb as one JSON document on standard output, everything else on standard error."""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Result(NamedTuple):
+    """What a verb found.
+
+    Attributes:
+        data: what ``--json`` prints: dictionaries, lists, text, numbers, paths and dataclasses.
+        code: exit code.
+    """
+
+    data: Any
+    code: int = 0
+
+
+def add_option(verb: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    verb.add_argument("--json", action="store_true", help="print the result as JSON, and all else on standard error")
+
+
+@contextlib.contextmanager
+def kept_for_json() -> Iterator[None]:
+    """What is printed meanwhile goes to standard error; what child processes print, too."""
+    sys.stdout.flush()
+    with open(os.dup(1), "wb") as real:
+        os.dup2(2, 1)
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                yield
+        finally:
+            os.dup2(real.fileno(), 1)
+
+
+def as_json(data: Any) -> str:
+    """A result as JSON text; a number that is none, or infinite, is null."""
+    return json.dumps(_plain(data), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value
