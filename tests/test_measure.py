@@ -75,6 +75,7 @@ def test_diameters_are_the_longest_between_all_midpoints_of_voxel_faces(mask, gi
     assert np.linalg.norm(matrix @ (found.ends_zyx[0] - found.ends_zyx[1])) == pytest.approx(found.mm)
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")  # scikit-image, NumPy 2.5
 @pytest.mark.parametrize("seed", range(3))
 def test_the_3d_diameter_is_the_longest_between_vertices_of_the_surface_mesh(seed):
     measure = pytest.importorskip("skimage.measure")

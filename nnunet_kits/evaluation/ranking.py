@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnunet_kits.atomic import write_text
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.tables import check_same_cases, read_csv
@@ -60,7 +62,7 @@ def _means(name: str, averages: Mapping[str, float]) -> dict[str, Any]:
     for key, prefix in (("mean_dice", "Dice_"), ("mean_sd", "SD_")):
         values = [v for column, v in averages.items() if column.startswith(prefix) and column != "Dice_composite"]
         if values:
-            row[key] = sum(values) / len(values)
+            row[key] = float(np.mean(values))  # sum() rounds in another way from Python 3.12 on, and systems tie or not
     return row
 
 
