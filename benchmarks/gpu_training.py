@@ -50,6 +50,8 @@ def measure(
     plans, dataset = described(folder, plans_name)
     trainer = make_trainer(trainer_name, plans, "3d_fullres", dataset, device)
     torch.backends.cudnn.benchmark = device == "cuda"  # as nnUNetv2_train does
+    if device == "cuda":
+        torch.set_num_threads(1)  # as nnUNetv2_train does; the loading processes inherit it
     trainer.initialize()
     trainer.set_deep_supervision_enabled(True)
     trainer.network.train()
