@@ -27,17 +27,14 @@ def run(*words, timeout=None):
 
 
 @pytest.mark.slow
-def test_every_part_runs_small_on_a_cpu_and_its_rows_are_written(tmp_path):
-    done = run("--minutes", 60, "--out", tmp_path / "gpu.json", "--work", tmp_path / "work")
+def test_predictions_and_training_run_small_on_a_cpu_and_their_rows_are_written(tmp_path):
+    written = ("--out", tmp_path / "gpu.json", "--work", tmp_path / "work")
+    done = run("--minutes", 60, "--parts", "predict", "train", "--workers", 1, "--seconds", 0.5, *written)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "gpu.json").read_text())["results"]
     assert [row["step"] for row in results["data"]] == ["phantoms", "plans", "preprocess"]
     assert [row["stage"] for row in results["models"]] == ["3d_lowres", "3d_cascade_fullres"]
     assert all(row["last loss"] < row["first loss"] for row in results["models"])
-    assert [row["what"] for row in results["agree"] if "left out" in row] == []
-    steps = [row for row in results["agree"] if "3 steps" in row["what"]]
-    assert len(steps) == 1 + 4 + 9 + 2  # of the plans' size, networks, losses, other parts
-    assert all(row["largest difference"] < 1e-4 for row in results["agree"])  # the CPU against itself
     predict = {row["who"]: row for row in results["predict"]}
     assert list(predict) == ["ours, coarse to fine", "ours, whole volume", "stock"]
     assert all(row["host MB"] > 100 and row["s"] > row["s without start"] > 0 for row in predict.values())
@@ -47,7 +44,7 @@ def test_every_part_runs_small_on_a_cpu_and_its_rows_are_written(tmp_path):
     assert against["ours, coarse to fine"]["Dice, kidney and mass"] > 0.5  # tiny networks see kidneys all over
     train = results["train"]
     assert [row["network"] for row in train if row["loading"].startswith("none")] == ["ResUNet", "ResEnc L"]
-    assert {row["processes"] for row in train if "processes" in row} == {2}
+    assert {row["processes"] for row in train if "processes" in row} == {1}
     assert {"stock"} <= {row["loading"] for row in train}
     assert all(
         row["ms an iteration"] > 0 and row["s an epoch"] == pytest.approx(row["ms an iteration"] / 4) for row in train

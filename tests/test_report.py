@@ -219,7 +219,7 @@ def test_every_label_map_is_measured_once(folders, monkeypatch):
 def test_the_template_and_the_style_sheet_are_installed_with_the_package():
     files = {"report.html.jinja", "style.css"}
     assert files == {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix in (".jinja", ".css")}
-    setup = (Path(page.__file__).parents[2] / "setup.py").read_text(encoding="utf-8")
+    setup = (Path(__file__).parents[1] / "setup.py").read_text(encoding="utf-8")
     patterns = re.findall(r'"reporting/([^"]+)"', setup)
     assert all(any(fnmatch.fnmatch(name, pattern) for pattern in patterns) for name in files)
 
