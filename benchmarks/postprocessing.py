@@ -103,7 +103,7 @@ def main() -> None:
         s = least(functions, options.repeats)
         seconds["scipy"].append((s["scipy"], s["small"]))
         seconds["nnU-Net"].append((s["nnU-Net"], s["largest"]))
-        shape = "x".join(map(str, volume.shape))
+        shape = "x".join(map(str, volume.grid.shape))
         small, largest = (f"{theirs / ours:.1f}" for (theirs, ours) in (values[-1] for values in seconds.values()))
         print(
             f"| {case} | {shape} | {s['scipy']:.2f} | {s['small']:.3f} | {small} "

@@ -27,21 +27,12 @@ def run(*words, timeout=None):
 
 
 @pytest.mark.slow
-def test_predictions_and_training_run_small_on_a_cpu_and_their_rows_are_written(tmp_path):
+def test_training_runs_small_on_a_cpu_and_its_rows_are_written(tmp_path):
     written = ("--out", tmp_path / "gpu.json", "--work", tmp_path / "work")
-    done = run("--minutes", 60, "--parts", "predict", "train", "--workers", 1, "--seconds", 0.5, *written)
+    done = run("--minutes", 60, "--parts", "train", "--workers", 1, "--seconds", 0.5, *written)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "gpu.json").read_text())["results"]
     assert [row["step"] for row in results["data"]] == ["phantoms", "plans", "preprocess"]
-    assert [row["stage"] for row in results["models"]] == ["3d_lowres", "3d_cascade_fullres"]
-    assert all(row["last loss"] < row["first loss"] for row in results["models"])
-    predict = {row["who"]: row for row in results["predict"]}
-    assert list(predict) == ["ours, coarse to fine", "ours, whole volume", "stock"]
-    assert all(row["host MB"] > 100 and row["s"] > row["s without start"] > 0 for row in predict.values())
-    assert all(row["Dice, kidney and mass"] > 0.2 for row in predict.values())
-    against = {row["who"]: row for row in results["against stock"]}
-    assert against["ours, whole volume"]["labels differ in"] < 1e-3
-    assert against["ours, coarse to fine"]["Dice, kidney and mass"] > 0.5  # tiny networks see kidneys all over
     train = results["train"]
     assert [row["network"] for row in train if row["loading"].startswith("none")] == ["ResUNet", "ResEnc L"]
     assert {row["processes"] for row in train if "processes" in row} == {1}
@@ -49,7 +40,7 @@ def test_predictions_and_training_run_small_on_a_cpu_and_their_rows_are_written(
     assert all(
         row["ms an iteration"] > 0 and row["s an epoch"] == pytest.approx(row["ms an iteration"] / 4) for row in train
     )
-    assert all(title in done.stdout for title in ("| ours, whole volume | no |", "| ResEnc L | 32x32x32 |"))
+    assert "| ResEnc L | 32x32x32 |" in done.stdout
 
 
 def test_a_run_that_has_no_time_ends_and_says_so(tmp_path):
