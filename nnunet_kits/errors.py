@@ -51,3 +51,15 @@ class PostprocessingError(KitsError):
 
 class MeasurementError(KitsError):
     """Label maps that cannot be measured."""
+
+
+class PreparationError(KitsError):
+    """A preparation that cannot be used, or a scan, mask or result that does not fit it."""
+
+
+class EmptyMaskError(PreparationError):
+    """A mask without a voxel: nothing was found to crop to."""
+
+
+class DerivationError(KitsError):
+    """A rule that cannot be used, or a dataset that cannot be derived or put back."""
