@@ -3,7 +3,10 @@
 import json
 import os
 
-from nnunet_kits.cases.records import Journal, Record, file_key, read_record, stamp
+import pytest
+
+from nnunet_kits.cases.records import Journal, Record, file_key, open_record, read_record, stamp
+from nnunet_kits.errors import InferenceError
 
 
 def test_a_journal_survives_a_kill_in_the_middle_of_a_line(tmp_path):
@@ -40,3 +43,21 @@ def test_what_is_no_record_is_none(tmp_path):
     for text in ("[1]", '{"cut', "\xff"):
         (tmp_path / "r.json").write_bytes(text.encode("latin-1"))
         assert read_record(tmp_path / "r.json") is None
+
+
+def test_a_run_goes_on_with_its_record_and_not_with_one_of_other_settings_or_one_that_cannot_be_read(tmp_path):
+    def differs(before):
+        return None if before["step"] == 1 else f"label maps of step {before['step']}"
+
+    file = tmp_path / "r.json"
+    open_record(file, {"step": 1}, differs, InferenceError).add("a", "done")
+    assert open_record(file, {"step": 1}, differs, InferenceError).cases == {"a": "done"}
+    Record(file, {"step": 2}).save()
+    with pytest.raises(InferenceError, match=r"holds label maps of step 2\. Give another folder, or --overwrite"):
+        open_record(file, {"step": 1}, differs, InferenceError)
+    file.write_text('{"step": 1, "ca')
+    with pytest.raises(InferenceError, match=r"r\.json: the folder holds a record that cannot be read"):
+        open_record(file, {"step": 1}, differs, InferenceError)
+    assert file.read_text() == '{"step": 1, "ca'
+    assert open_record(file, {"step": 1}, differs, InferenceError, overwrite=True).cases == {}
+    assert read_record(file) == {"step": 1, "cases": {}}

@@ -88,6 +88,12 @@ def test_predicted_files_are_kept_and_overwritten_on_request(cascade, scans, tmp
     assert sorted(json.loads((out / "prediction.json").read_text())["cases"]) == ["case_00001", "case_00002"]
     assert main([*arguments, "-o", str(out), "--step", "1"]) == 2
     assert "holds predictions made with other settings (settings)" in capsys.readouterr().err
+    good = (out / "prediction.json").read_text()
+    (out / "prediction.json").write_text(good[:40])
+    assert main([*arguments, "-o", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "holds a record that cannot be read" in said
+    assert "other settings" not in said
     assert main([*arguments, "-o", str(out), "--step", "1", "--overwrite"]) == 0
     assert (out / "case_00001.nii.gz").stat().st_mtime_ns != before
     assert json.loads((out / "plans.json").read_text())["plans_name"] == "SmallPlans"

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits.atomic import write_text
+from nnunet_kits.errors import KitsError
 
 Stamp = list[int]
 """Size in bytes and time of modification in ns of a file; -1 and -1 of one that is not there."""
@@ -63,6 +64,38 @@ class Record:
     def save(self) -> None:
         """Write the file."""
         write_text(self.path, json.dumps(self.content, indent=self.indent))
+
+
+def open_record(
+    path: Path,
+    facts: Mapping[str, Any],
+    differs: Callable[[Mapping[str, Any]], str | None],
+    error: type[KitsError],
+    overwrite: bool = False,
+) -> Record:
+    """Go on with the record of an earlier run, or begin a new one; it is written at once.
+
+    Args:
+        path: of the record, beside the results.
+        facts: about this run.
+        differs: given an earlier record, what the folder holds that this run must not be mixed with, for example
+            ``predictions made with other settings (step)``; None where the run may go on.
+        error: to be raised.
+        overwrite: begin anew, whatever is there.
+
+    Raises:
+        KitsError: of the type ``error``: results of another kind, or a record that cannot be read.
+    """
+    record = Record(path, facts)
+    if path.is_file() and not overwrite:
+        before = read_record(path)
+        holds = "a record that cannot be read, so what the rest was made with is not known" if before is None else None
+        holds = holds or differs(before or {})
+        if holds:
+            raise error(f"{path}: the folder holds {holds}. Give another folder, or --overwrite.")
+        record.cases.update((before or {}).get("cases", {}))
+    record.save()
+    return record
 
 
 class Journal:

@@ -3,7 +3,7 @@
 import functools
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.finding import find_scans
 from nnunet_kits.cases.memory import check_memory, fitting_workers
 from nnunet_kits.cases.parallel import run_cases
-from nnunet_kits.cases.records import Record, read_record
+from nnunet_kits.cases.records import Record, open_record
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid, read_scan
 from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
@@ -239,19 +239,13 @@ def _open_record(path: Path, job: Job, overwrite: bool) -> Record:
     """``prediction.json`` beside the label maps: with what they were made, and how each went."""
     made = json.loads(json.dumps({"version": __version__, **asdict(replace(job, device=""))}))
     made.pop("device")
-    record = Record(path, {"made_with": made})
-    if path.is_file() and not overwrite:
-        before = read_record(path) or {}
-        with_others = before.get("made_with", {})
-        if with_others != made:
-            changed = sorted(key for key in made if with_others.get(key) != made[key])
-            raise InferenceError(
-                f"{path.parent}: holds predictions made with other settings ({', '.join(changed)}). Give another "
-                "folder with -o, or --overwrite."
-            )
-        record.cases.update(before.get("cases", {}))
-    record.save()
-    return record
+
+    def differs(before: Mapping[str, Any]) -> str | None:
+        others = before.get("made_with", {})
+        changed = sorted(key for key in {*made, *others} if others.get(key) != made.get(key))
+        return f"predictions made with other settings ({', '.join(changed)})" if changed else None
+
+    return open_record(path, {"made_with": made}, differs, InferenceError, overwrite)
 
 
 def _write_nnunet_files(folder: Path, model: Model) -> None:

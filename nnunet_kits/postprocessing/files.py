@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from nnunet_kits import __version__
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.cases.finding import ending_of, find_label_maps
 from nnunet_kits.cases.parallel import run_cases, with_progress
-from nnunet_kits.cases.records import Record, read_record, stamp
+from nnunet_kits.cases.records import Record, open_record, stamp
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.images import read_labels, write_volume
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
@@ -124,14 +125,10 @@ def _line(done: list[dict[str, Any]]) -> str:
 def _open_record(path: Path, chain: Chain, overwrite: bool) -> Record:
     """``postprocess.json`` beside the label maps: with what they were made, and what each step changed."""
     steps = [step.as_json() for step in chain.steps]
-    record = Record(path, {"version": __version__, "chain": chain.name, "steps": steps})
-    before = None if overwrite else read_record(path)
-    if before is not None:
-        if before.get("steps") != steps:
-            raise PostprocessingError(
-                f"{path.parent}: holds label maps made with the chain {before.get('chain')}, and this is {chain.name}. "
-                "Give another folder, or --overwrite."
-            )
-        record.cases.update(before.get("cases", {}))
-    record.save()
-    return record
+
+    def differs(before: Mapping[str, Any]) -> str | None:
+        same = before.get("steps") == steps
+        return None if same else f"label maps made with the chain {before.get('chain')}, and this is {chain.name}"
+
+    facts = {"version": __version__, "chain": chain.name, "steps": steps}
+    return open_record(path, facts, differs, PostprocessingError, overwrite)
