@@ -18,6 +18,7 @@ from typing import Any, Literal
 from nnunet_kits import __version__
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.machine import available_memory_bytes, cpu_count
+from nnunet_kits.training.feeding import GOOD, START
 
 PYTHONS = ((3, 11), (3, 13))
 """Oldest and newest Python that the package is tested on."""
@@ -60,6 +61,7 @@ def run_checks() -> list[Check]:
         check_memory(),
         check_device(),
         check_compile(),
+        check_loading(),
         check_shim(),
         check_trainer_folders(),
         *check_trainers(),
@@ -223,6 +225,19 @@ def check_compile() -> Check:
         advice = "Install it, or turn compilation off: export nnUNet_compile=F (training is then slower)."
         return Check(name, "warn", f"{' and '.join(missing)} missing", advice)
     return Check(name, "ok", "triton and a C compiler found")
+
+
+def check_loading() -> Check:
+    """What the newest training log says of loading: samples a second that the network takes and gets."""
+    results, name = os.environ.get("nnUNet_results"), "loading"
+    logs = Path(results).glob("Dataset*/*/fold_*/training_log_*.txt") if results else ()
+    for log in sorted(logs, key=lambda file: file.stat().st_mtime, reverse=True):
+        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if START in line]
+        if lines:
+            found, _, advice = lines[-1].partition(START)[2].strip().partition(". ")
+            where = f"{log.parent.parent.name}, {log.parent.name}: {found}"
+            return Check(name, "ok", where) if advice == GOOD else Check(name, "warn", where, advice)
+    return Check(name, "ok", "no training of ours has said yet whether its network waits for batches")
 
 
 def check_shim(folder: Path = SHIM_FOLDER) -> Check:

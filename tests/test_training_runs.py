@@ -120,6 +120,9 @@ def test_a_trainer_is_found_trains_is_killed_goes_on_where_it_was_and_its_model_
     assert again.current_epoch == 2
     losses = [*again._logged("train_losses"), *again._logged("val_losses")]
     assert len(losses) == 4
+    log = Path(again.log_file).read_text()
+    assert "Loading: the network takes" in log
+    assert "from the training process itself" in log
     assert np.isfinite(losses).all()
     assert set(np.unique(predict(again, small, form))) <= {0, 1, 2, 3}
 

@@ -22,6 +22,7 @@ from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.model_folder import BEST
 from nnunet_kits.training import compatibility, frequencies, loaders, mixup, optimisation
+from nnunet_kits.training.feeding import Feed, is_said_after
 from nnunet_kits.training.names import PLANNED
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.safeguards import SafeTrainer
@@ -60,6 +61,7 @@ class KitsTrainer(SafeTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.settings = self._settings()
         self.num_epochs = self.parts.epochs
+        self._feed, self._epochs_run = Feed(), 0
         self._take_settings()
         self._check_parts()
         if self.parts.previous_trainer is not None:
@@ -220,8 +222,25 @@ class KitsTrainer(SafeTrainer):
     def _logged(self, key: str) -> list[float]:
         return self.logger.get_value(key, step=None)
 
+    def on_train_epoch_start(self) -> None:
+        """Start as nnU-Net does, and watch how long the network waits for batches."""
+        super().on_train_epoch_start()
+        self._feed = Feed()
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """End as nnU-Net does; after some epochs the log says whether loading keeps up."""
+        super().on_train_epoch_end(train_outputs)
+        self._epochs_run += 1
+        told = self._feed.told(getattr(self.dataloader_train, "num_processes", 0))
+        if told and is_said_after(self._epochs_run):
+            self.print_to_log_file(told)
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         """One iteration of nnU-Net's, on mixed images where mixup is a part."""
+        with self._feed.iteration(len(batch["data"])):
+            return self._iterate(batch)
+
+    def _iterate(self, batch: dict[str, Any]) -> dict[str, Any]:
         if not self.parts.mixup:
             return super().train_step(batch)
         images = batch["data"].to(self.device, non_blocking=True)

@@ -16,6 +16,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_kits.augmentation.loader import BoxLoader
 from nnunet_kits.augmentation.pipeline import Accelerated
+from nnunet_kits.training.feeding import loading_processes
 from nnunet_kits.training.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def dataloaders(
         Training and validation loader; each has made its first batch.
     """
     training, validation = _loaders(trainer, sampling, shares)
-    processes, on_gpu = get_allowed_n_proc_DA(), trainer.device.type == "cuda"
+    on_gpu = trainer.device.type == "cuda"
+    processes = loading_processes(get_allowed_n_proc_DA(), on_gpu)
     running = (
         _in_processes(training, processes, max(6, processes // 2), on_gpu),
         _in_processes(validation, max(1, processes // 2) if processes else 0, max(3, processes // 4), on_gpu),
