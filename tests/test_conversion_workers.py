@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 from kits_trees import image_of, make_tree, save
 
+from nnunet_kits.cases.parallel import run_or_skip
 from nnunet_kits.conversion.cases import Case
-from nnunet_kits.conversion.convert import convert_cases
 from nnunet_kits.conversion.memory import CONVERTING, Appetite, default_workers
 from nnunet_kits.errors import ConversionError, KitsError
 from nnunet_kits.machine import available_memory_bytes, cpu_count
 
 CASES = [Case(f"case_{number:05d}", Path("image"), Path("label")) for number in range(6)]
+
+
+def convert_cases(function, cases, workers, skip_bad):
+    tasks = {case.name: case for case in cases}
+    return run_or_skip(function, tasks, workers, "convert", ConversionError if skip_bad else None)
 
 
 def work(folder: Path, bad: tuple[int, ...], deadly: tuple[int, ...], case: Case) -> dict[str, str]:

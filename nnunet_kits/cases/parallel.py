@@ -54,6 +54,40 @@ def run_all(function: Callable[[Any], Any], tasks: Mapping[str, Any], workers: i
         yield case, outcome
 
 
+def run_or_skip(
+    function: Callable[[Any], Any],
+    tasks: Mapping[str, Any],
+    workers: int,
+    title: str,
+    tolerated: type[KitsError] | None = None,
+) -> tuple[list[Any], dict[str, str]]:
+    """:func:`run_cases` with progress, where bad cases may be left out.
+
+    Args:
+        function: picklable.
+        tasks: case -> the function's argument.
+        workers: 1 runs in this process.
+        title: what is done.
+        tolerated: errors that leave a case out; any other stops the rest, once those under way are finished.
+
+    Returns:
+        Results, and case -> why it was left out.
+
+    Raises:
+        KitsError: the first that is not tolerated; or a worker died.
+    """
+    done: list[Any] = []
+    failed: dict[str, str] = {}
+    for case, outcome in with_progress(run_cases(function, tasks, workers), len(tasks), title):
+        if tolerated is not None and isinstance(outcome, tolerated):
+            failed[case] = str(outcome)
+        elif isinstance(outcome, KitsError):
+            raise outcome
+        else:
+            done.append(outcome)
+    return done, failed
+
+
 def with_progress(
     outcomes: Iterable[tuple[str, T]], total: int, title: str, before: int = 0, lines: bool = True
 ) -> Iterator[tuple[str, T]]:

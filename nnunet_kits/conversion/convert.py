@@ -2,17 +2,18 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_kits.cases.parallel import run_cases, with_progress
-from nnunet_kits.conversion.case_conversion import Record, convert_case, read_record, request
+from nnunet_kits.cases.parallel import run_or_skip
+from nnunet_kits.cases.raw_dataset import Record
+from nnunet_kits.conversion.case_conversion import convert_case, request, workshop
 from nnunet_kits.conversion.cases import Case, data_folder, find_cases, missing_file
 from nnunet_kits.conversion.dataset_folder import complete, open_dataset
 from nnunet_kits.conversion.memory import default_workers
 from nnunet_kits.conversion.settings import Settings
-from nnunet_kits.errors import ConversionError, KitsError
+from nnunet_kits.errors import ConversionError
 from nnunet_kits.labels import Label
 from nnunet_kits.releases import RELEASES, either
 
@@ -64,41 +65,12 @@ def convert(settings: Settings) -> Conversion:
     dataset = open_dataset(settings, {case.name for case in cases})
     todo = [case for case in cases if case.name not in skipped and not _is_done(settings, dataset, case)]
     job = functools.partial(convert_case, release, aggregation, settings.mode, dataset)
-    done, failed = convert_cases(job, todo, settings.workers or default_workers(todo), settings.skip_bad)
+    workers = settings.workers or default_workers(todo)
+    tolerated = ConversionError if settings.skip_bad else None
+    done, failed = run_or_skip(job, {case.name: case for case in todo}, workers, "convert", tolerated)
     skipped |= failed
     records = complete(settings, dataset, skipped)
     return Conversion(dataset, records, len(done), skipped, _notes(settings, cases, records))
-
-
-def convert_cases(
-    function: Callable[[Case], Record], cases: Sequence[Case], workers: int, skip_bad: bool
-) -> tuple[list[Record], dict[str, str]]:
-    """Apply a function to every case, in this process or in ``workers`` spawned ones.
-
-    Args:
-        function: picklable; raises ConversionError for a bad case.
-        cases: in order.
-        workers: 1 runs in this process.
-        skip_bad: go on after a bad case; else the first one stops the rest, once those under way are finished.
-
-    Returns:
-        Results, and case -> why it failed.
-
-    Raises:
-        ConversionError: the first bad case without ``skip_bad``.
-        KitsError: a worker died.
-    """
-    done: list[Record] = []
-    failed: dict[str, str] = {}
-    outcomes = run_cases(function, {case.name: case for case in cases}, workers)
-    for name, outcome in with_progress(outcomes, len(cases), "convert"):
-        if isinstance(outcome, ConversionError) and skip_bad:
-            failed[name] = str(outcome)
-        elif isinstance(outcome, KitsError):
-            raise outcome
-        else:
-            done.append(outcome)
-    return done, failed
 
 
 def stale_splits(dataset: Path, preprocessed: Path) -> Path | None:
@@ -115,7 +87,7 @@ def stale_splits(dataset: Path, preprocessed: Path) -> Path | None:
 
 
 def _is_done(settings: Settings, dataset: Path, case: Case) -> bool:
-    record = read_record(dataset, case.name)
+    record = workshop(dataset).finished(case.name)
     asked = request(settings.release, case, settings.joined_by, settings.mode)
     return record is not None and all(record.get(key) == value for key, value in asked.items())
 

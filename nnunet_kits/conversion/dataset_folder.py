@@ -1,12 +1,12 @@
 """The dataset's folder: whose it is, what is done in it, and the JSON files that complete it."""
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits import __version__
-from nnunet_kits.conversion.case_conversion import RECORDS, Record, output_paths, read_record, write_json
+from nnunet_kits.cases.raw_dataset import Record, write_json
+from nnunet_kits.conversion.case_conversion import RECORDS, workshop
 from nnunet_kits.conversion.cases import case_number
 from nnunet_kits.conversion.dataset_json import dataset_json
 from nnunet_kits.conversion.settings import Settings
@@ -40,7 +40,7 @@ def open_dataset(settings: Settings, here: Collection[str]) -> Path:
             f"{dataset} exists and was not made by this converter, so it is left alone. "
             "Choose another --dataset-id, or move that folder."
         )
-    for name, record in finished_cases(dataset).items():
+    for name, record in workshop(dataset).all_finished().items():
         other_edition = record["edition"] != settings.release.edition
         other_label_map = record["aggregation"] != settings.joined_by and name not in here
         if (other_edition or other_label_map) and case_number(name) not in settings.exclude:
@@ -59,12 +59,6 @@ def open_dataset(settings: Settings, here: Collection[str]) -> Path:
     return dataset
 
 
-def finished_cases(dataset: Path) -> dict[str, Record]:
-    """Case -> record, for all cases whose files are whole, in the order of their numbers."""
-    names = sorted(path.stem for path in (dataset / RECORDS).glob("case_*.json"))
-    return {name: record for name in names if (record := read_record(dataset, name)) is not None}
-
-
 def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> dict[str, Record]:
     """Drop the cases that were excluded, then write splits_final.json, conversion.json and dataset.json.
 
@@ -80,14 +74,14 @@ def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> dict
         ConversionError: no training case is left, or a file cannot be written.
     """
     try:
-        records = finished_cases(dataset)
+        room = workshop(dataset)
+        records = room.all_finished()
         for name in {f"case_{number:05d}" for number in settings.exclude} | set(skipped):
             kept = records.get(name)
             if kept is None or name not in skipped or kept["aggregation"] != settings.joined_by:
                 records.pop(name, None)
-                _remove(dataset, name)
-        for left_over in (dataset / RECORDS).glob("*.staging"):
-            shutil.rmtree(left_over, ignore_errors=True)
+                room.remove(name)
+        room.remove_left_overs()
         training = [name for name, record in records.items() if record["set"] == "training"]
         if not training:
             why = f" The first of {len(skipped)} skipped: {next(iter(skipped.values()))}" if skipped else ""
@@ -125,13 +119,6 @@ def _summary(
         "skipped": skipped,
         "cases": records,
     }
-
-
-def _remove(dataset: Path, name: str) -> None:
-    """Delete what conversion made of one case; the record goes first."""
-    for path in (f"{RECORDS}/{name}.json", *output_paths(name, True), *output_paths(name, False)):
-        if path is not None:
-            (dataset / path).unlink(missing_ok=True)
 
 
 def _kind(edition: str, aggregation: str | None) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from nnunet_kits.conversion.case_conversion import Record
+from nnunet_kits.cases.raw_dataset import Record
 from nnunet_kits.conversion.memory import NNUNET_READING
 from nnunet_kits.errors import ConversionError
 

@@ -1,7 +1,7 @@
 """CT and label files: read whole and checked, as nnU-Net's readers would where asked, and written atomically."""
 
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_same_grid
-from nnunet_kits.images.label_maps import LabelMap, checked_labels, read_labels
+from nnunet_kits.images.label_maps import LabelMap, checked_labels, count_labels, read_labels
 from nnunet_kits.images.nifti import Volume, read_ct, read_grid, read_integers, read_volume, write_volume
 from nnunet_kits.images.readers import Scan, read_scan
 
@@ -13,6 +13,7 @@ __all__ = [
     "Volume",
     "check_same_grid",
     "checked_labels",
+    "count_labels",
     "read_ct",
     "read_grid",
     "read_integers",

@@ -95,6 +95,15 @@ def checked_labels(values: NDArray[np.generic], labels: Sequence[int], where: ob
     return found
 
 
+def count_labels(labels: NDArray[np.uint8]) -> dict[str, int]:
+    """Label value -> voxels, for the values that occur; piecewise, because bincount widens to 8 bytes a voxel."""
+    flat = labels.reshape(-1, order="F")
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, flat.size, 1 << 20):
+        counts += np.bincount(flat[start : start + (1 << 20)], minlength=256)
+    return {str(value): int(counts[value]) for value in np.flatnonzero(counts)}
+
+
 class _Foreground:
     """Collects the planes of a label map that hold foreground, each run of them cut to the rows and columns that do.
 
