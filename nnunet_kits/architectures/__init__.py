@@ -22,6 +22,8 @@ class Network:
 
 
 ISENSEE = "Isensee and Maier-Hein, arXiv:1908.02182"
+ZHANG = "Zhang, UNet-based Segmentation of Kidney and Kidney Tumor in 3D Computed Tomography Images"
+CHEN_ZHANG = "Chen and Zhang, KiTS23"
 
 NETWORKS: dict[str, Network] = {
     "PlainUNet": Network(
@@ -38,11 +40,41 @@ NETWORKS: dict[str, Network] = {
     "ResUNet25D": Network(
         "nnunet_kits.architectures.anisotropic.ResUNet25D",
         "ResUNet that pools nothing along z",
-        "Chen and Zhang, KiTS23",
+        CHEN_ZHANG,
     ),
     "RecursiveUNet2D": Network(
         "nnunet_kits.architectures.recursive.RecursiveUNet2D",
         "2D only: max pooling down, bilinear upsampling up",
+        "Chen and Jin, KiTS19",
+    ),
+    "LeakyUNet": Network(
+        "nnunet_kits.architectures.zhang.LeakyUNet",
+        "two convolutions per stage, leaky ReLU, norms without weights; one output",
+        ZHANG,
+    ),
+    "SharedResUNet": Network(
+        "nnunet_kits.architectures.zhang.SharedResUNet",
+        "residual blocks down, of which those after a stage's first share their weights; one output",
+        ZHANG,
+    ),
+    "SharedPreActResUNet": Network(
+        "nnunet_kits.architectures.zhang.SharedPreActResUNet",
+        "pre-activation blocks down, of which those after a stage's first share their weights; one output",
+        ZHANG,
+    ),
+    "StemResUNet": Network(
+        "nnunet_kits.architectures.stem.StemResUNet",
+        "strided stem, stages of 3 residual blocks, linear interpolation up, batch norm",
+        CHEN_ZHANG,
+    ),
+    "StemResUNet25D": Network(
+        "nnunet_kits.architectures.anisotropic.StemResUNet25D",
+        "StemResUNet that pools nothing along z, with instance norm",
+        CHEN_ZHANG,
+    ),
+    "BatchNormUNet2D": Network(
+        "nnunet_kits.architectures.recursive.BatchNormUNet2D",
+        "2D only: max pooling down, nearest upsampling up, leaky ReLU before batch norm; one output",
         "Chen and Jin, KiTS19",
     ),
     "ResNet34UNet2D": Network(

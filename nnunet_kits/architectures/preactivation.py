@@ -1,6 +1,6 @@
 """The pre-activation residual U-Net: normalise and activate first, convolve after, keep the identity path clean."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,23 +8,14 @@ from dynamic_network_architectures.building_blocks.helper import (
     convert_conv_op_to_dim,
     get_matching_instancenorm,
     get_matching_pool_op,
-    maybe_convert_scalar_to_list,
 )
 from dynamic_network_architectures.building_blocks.unet_decoder import UNetDecoder
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import nn
 
+from nnunet_kits.architectures.convolutions import Convolution, same_convolution
 from nnunet_kits.architectures.residual import encoder_blocks
 from nnunet_kits.architectures.topology import Topology
-
-Convolution = Callable[..., Any]
-"""``torch.nn.Conv2d`` or ``torch.nn.Conv3d``."""
-
-
-def _same_convolution(
-    conv_op: Convolution, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int]
-) -> Any:
-    return conv_op(inputs, outputs, kernel, stride, padding=[(k - 1) // 2 for k in kernel])
 
 
 class PreActivationBlock(nn.Module):
@@ -43,9 +34,9 @@ class PreActivationBlock(nn.Module):
         norm = get_matching_instancenorm(conv_op)
         ones = [1] * len(stride)
         self.norm1 = norm(inputs, eps=1e-5, affine=True)
-        self.conv1 = _same_convolution(conv_op, inputs, outputs, kernel, stride)
+        self.conv1 = same_convolution(conv_op, inputs, outputs, kernel, stride)
         self.norm2 = norm(outputs, eps=1e-5, affine=True)
-        self.conv2 = _same_convolution(conv_op, outputs, outputs, kernel, ones)
+        self.conv2 = same_convolution(conv_op, outputs, outputs, kernel, ones)
         skip: list[nn.Module] = []
         if any(s != 1 for s in stride):
             skip.append(get_matching_pool_op(conv_op=conv_op, pool_type="avg")(tuple(stride), tuple(stride)))
@@ -70,18 +61,17 @@ class PreActivationEncoder(nn.Module):
     def __init__(self, input_channels: int, topology: Topology) -> None:
         super().__init__()
         conv_op = topology.conv_op
-        kernels = [maybe_convert_scalar_to_list(conv_op, k) for k in topology.kernel_sizes]
+        kernels, self.strides = topology.lists()
         self.conv_op, self.conv_bias = conv_op, True
         self.norm_op, self.norm_op_kwargs = get_matching_instancenorm(conv_op), {"eps": 1e-5, "affine": True}
         self.nonlin, self.nonlin_kwargs = nn.ReLU, {"inplace": True}
         self.dropout_op = self.dropout_op_kwargs = None
         self.output_channels = list(topology.features_per_stage)
         self.kernel_sizes = kernels
-        self.strides = [maybe_convert_scalar_to_list(conv_op, s) for s in topology.strides]
 
         width = self.output_channels[0]
         ones = [1] * convert_conv_op_to_dim(conv_op)
-        self.stem = _same_convolution(conv_op, input_channels, width, kernels[0], ones)
+        self.stem = same_convolution(conv_op, input_channels, width, kernels[0], ones)
         self.stages = nn.ModuleList()
         self.exit_norms = nn.ModuleList()
         for blocks, features, kernel, stride in zip(

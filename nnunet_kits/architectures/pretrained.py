@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nnunet_kits.architectures.topology import Topology
+from nnunet_kits.architectures.topology import Topology, refuse_deep_supervision
 from nnunet_kits.errors import TrainingError
 
 ENCODER = "resnet34"
@@ -40,8 +40,7 @@ class ResNet34UNet2D(nn.Module):
     def __init__(self, input_channels: int, num_classes: int, deep_supervision: bool, **topology: Any) -> None:
         stages = Topology(**topology)
         stages.require(2, "ResNet34UNet2D")
-        if deep_supervision:
-            raise TrainingError("ResNet34UNet2D: it has one output, so it cannot be trained with deep supervision.")
+        refuse_deep_supervision("ResNet34UNet2D", deep_supervision)
         super().__init__()
         unet = _library().Unet(ENCODER, encoder_weights=None, in_channels=input_channels, classes=num_classes)
         self.encoder, self.blocks = unet.encoder, unet.decoder

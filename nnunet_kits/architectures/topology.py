@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm
+from dynamic_network_architectures.building_blocks.helper import get_matching_instancenorm, maybe_convert_scalar_to_list
 from torch import nn
 
 from nnunet_kits.errors import TrainingError
@@ -47,6 +47,14 @@ class Topology:
             deep = "its patches are three-dimensional, but the configuration is 2D. Train a 3D configuration."
             raise TrainingError(f"{network}: {flat if dimensions == 2 else deep}")
 
+    def lists(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Kernels and strides of the stages, a number an axis."""
+        kernels, strides = (
+            [maybe_convert_scalar_to_list(self.conv_op, given) for given in sizes]
+            for sizes in (self.kernel_sizes, self.strides)
+        )
+        return kernels, strides
+
     def instnorm_relu(self) -> dict[str, Any]:
         """Convolutions with bias, instance norm and ReLU, in dynamic-network-architectures' words."""
         return {
@@ -56,3 +64,13 @@ class Topology:
             "nonlin": nn.ReLU,
             "nonlin_kwargs": {"inplace": True},
         }
+
+
+def refuse_deep_supervision(network: str, asked_for: bool) -> None:
+    """Refuse to build a network of one output with outputs at lower resolutions.
+
+    Raises:
+        TrainingError: they were asked for.
+    """
+    if asked_for:
+        raise TrainingError(f"{network}: it has one output, so it cannot be trained with deep supervision.")
