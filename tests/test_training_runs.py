@@ -127,6 +127,20 @@ def test_a_trainer_is_found_trains_is_killed_goes_on_where_it_was_and_its_model_
     assert set(np.unique(predict(again, small, form))) <= {0, 1, 2, 3}
 
 
+def test_a_training_without_deep_supervision_and_with_a_limit_of_its_own_goes_on_validates_and_predicts(small):
+    settings = {"deep_supervision": False, "gradient_clipping": "none", "mixed_precision": False, "save_every": 1}
+    options = {"settings": settings}
+    killed = make("PlannedUNetTrainer_2epochs", **options)
+    kill_at(killed, epoch=1)
+    again = resumed(killed, **options)
+    assert_same_state(killed, again)
+    again.run_training()
+    assert np.isfinite(again._logged("val_losses")).all()
+    again.perform_actual_validation()
+    assert (Path(again.output_folder) / "validation" / "summary.json").is_file()
+    assert set(np.unique(predict(again, small, "classes"))) <= {0, 1, 2, 3}
+
+
 def test_a_cascade_trains_on_another_trainers_predictions_is_killed_and_goes_on(small):
     name = "PreActResUNetTrainer_UnifiedFocal_TumorFocus_AdamPlateauVal_Mixup_2epochs_after_nnUNetTrainer"
     options = {"form": "regions", "configuration": "3d_cascade_fullres", "settings": {"save_every": 1}}

@@ -77,6 +77,19 @@ def test_without_early_stopping_the_best_checkpoint_is_nnunets(nnunet):
     assert saved(trainer, BEST)["current_epoch"] == 1  # the pseudo Dice never changes here
 
 
+def test_the_lowest_loss_is_kept_without_early_stopping_and_the_best_dice_with_it_where_the_plans_say_so(nnunet):
+    losses = [3, 2, 1, *[2] * 12]
+    name = "ResUNetTrainer_AdamEarlyStop_15epochs"
+    trainer = make(name, losses, early_stopping_patience="none", best_checkpoint="val_loss")
+    trainer.run_training()
+    assert trainer.current_epoch == 15
+    assert saved(trainer, BEST)["current_epoch"] == 3
+    trainer = make(name, losses, best_checkpoint="ema_dice")
+    trainer.run_training()
+    assert trainer.current_epoch == 13
+    assert saved(trainer, BEST)["current_epoch"] == 1  # the pseudo Dice never changes here
+
+
 def test_a_stopped_training_stays_stopped_when_it_is_continued(nnunet):
     losses = [3, 2, 1, *[2] * 17]
     make("ResUNetTrainer_20epochs", losses, early_stopping_patience=4).run_training()

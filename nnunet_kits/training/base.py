@@ -15,6 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.architectures.precision import in_float32
 from nnunet_kits.architectures.topology import Topology
 from nnunet_kits.augmentation.pipeline import accelerate, stock_is_asked_for
 from nnunet_kits.errors import TrainingError
@@ -22,13 +23,14 @@ from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.model_folder import BEST
 from nnunet_kits.training import compatibility, frequencies, loaders, mixup, optimisation
+from nnunet_kits.training.clipping import ClippingScaler
 from nnunet_kits.training.feeding import Feed, is_said_after
 from nnunet_kits.training.names import PLANNED
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.safeguards import SafeTrainer
 from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
 from nnunet_kits.training.schedules import is_lowest, stalls
-from nnunet_kits.training.settings import TrainingSettings, training_settings
+from nnunet_kits.training.settings import LOWEST_LOSS, TrainingSettings, training_settings
 
 TOPOLOGY = tuple(field.name for field in dataclasses.fields(Topology))
 """What our networks take from any plans file; blocks, norms and activations are their own."""
@@ -59,7 +61,7 @@ class KitsTrainer(SafeTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.settings = self._settings()
+        self.settings = self._settings_of(self.configuration_manager, self.configuration_name)
         self.num_epochs = self.parts.epochs
         self._feed, self._epochs_run = Feed(), 0
         self._take_settings()
@@ -67,23 +69,34 @@ class KitsTrainer(SafeTrainer):
         if self.parts.previous_trainer is not None:
             self._follow(self.parts.previous_trainer)
 
-    def _settings(self) -> TrainingSettings:
+    @classmethod
+    def _settings_of(cls, manager: ConfigurationManager, name: str) -> TrainingSettings:
         """Those of the plans, and of the published system where the plans have none."""
-        usual = PUBLISHED[self.parts.published].settings if self.parts.published else None
-        return training_settings(self.configuration_manager.configuration, self.configuration_name, usual)
+        usual = PUBLISHED[cls.parts.published].settings if cls.parts.published else None
+        return training_settings(manager.configuration, name, usual)
 
     def _take_settings(self) -> None:
-        """Settings first, then the parts of the name, then nnU-Net's own; none of these can be 0."""
+        """Settings first, then the parts of the name, then nnU-Net's own."""
         given, sampling = self.settings, SAMPLINGS[self.parts.sampling]
-        usual = optimisation.OPTIMISATIONS[self.parts.optimisation]
         self.num_iterations_per_epoch = given.num_iterations_per_epoch or self.num_iterations_per_epoch
         self.num_val_iterations_per_epoch = given.num_val_iterations_per_epoch or self.num_val_iterations_per_epoch
         self.save_every = given.save_every or self.save_every
-        self.initial_lr = given.initial_lr or self.initial_lr
         self.oversample_foreground_percent = (
             given.oversample_foreground_percent or sampling.foreground_share or self.oversample_foreground_percent
         )
-        self.early_stopping_patience = given.early_stopping_patience or usual.early_stopping_patience
+        self.optimisation = optimisation.configured(
+            self.parts.optimisation, given.initial_lr, given.weight_decay, given.plateau
+        )
+        self.initial_lr, self.weight_decay = self.optimisation.lr, self.optimisation.weight_decay
+        patience = given.early_stopping_patience or self.optimisation.early_stopping_patience
+        self.early_stopping_patience = patience if isinstance(patience, int) else None
+        best = given.best_checkpoint or (LOWEST_LOSS if self.early_stopping_patience else None)
+        self._keeps_lowest_loss = best == LOWEST_LOSS
+        if not given.mixed_precision:
+            self.grad_scaler = None
+        if given.gradient_clipping is not None:
+            limit = None if isinstance(given.gradient_clipping, str) else given.gradient_clipping
+            self.grad_scaler = ClippingScaler(self.device.type, limit, scales=self.grad_scaler is not None)
 
     def _check_parts(self) -> None:
         """Refuse what cannot be trained, before anything is loaded; see the functions for what they raise."""
@@ -95,8 +108,7 @@ class KitsTrainer(SafeTrainer):
         compatibility.check_batch(trainer, parts, self.configuration_name, manager.batch_size)
         compatibility.check_weights(trainer, self.configuration_name, settings.class_weights, self._outputs())
         compatibility.check_loss_parameters(trainer, self.configuration_name, settings.loss_parameters or {})
-        self._network_supports_deep_supervision = compatibility.supports_deep_supervision(network)
-        self.enable_deep_supervision = self._network_supports_deep_supervision
+        self.enable_deep_supervision = compatibility.supports_deep_supervision(network) and settings.deep_supervision
         if hasattr(network, "load_imagenet_encoder"):
             compatibility.check_imagenet_weights(trainer, self.configuration_name, settings.imagenet_weights)
         self._shares = {}
@@ -128,37 +140,36 @@ class KitsTrainer(SafeTrainer):
             TrainingError: the plans state no topology, or too few stages for deep supervision.
         """
         channels = (num_input_channels, num_output_channels)
-        if cls.parts.network == PLANNED:
-            if enable_deep_supervision:
-                stages = len(configuration_manager.pool_op_kernel_sizes)
-                compatibility.check_stages(cls.__name__, plans_manager.plans_name, stages)
-            return nnUNetTrainer.build_network_architecture(
-                plans_manager, configuration_manager, *channels, enable_deep_supervision
-            )
         given = configuration_manager.network_arch_init_kwargs
         missing = [key for key in TOPOLOGY if key not in given]
-        if missing:
+        if missing and cls.parts.network != PLANNED:
             raise TrainingError(
                 f"{cls.__name__}: plans {plans_manager.plans_name} describe a "
                 f"{configuration_manager.network_arch_class_name} without {', '.join(missing)}, from which "
                 f"{cls.parts.network} takes its topology. Use nnU-Net's own plans or one of ours."
             )
-        network = compatibility.network_class(cls.parts.network, "")
-        if compatibility.supports_deep_supervision(network):
-            compatibility.check_stages(cls.__name__, plans_manager.plans_name, given["n_stages"])
-        return get_network_from_plans(
-            NETWORKS[cls.parts.network].factory,
-            {key: given[key] for key in TOPOLOGY},
-            ["conv_op"],
-            *channels,
-            allow_init=True,
-            deep_supervision=enable_deep_supervision,
-        )
+        if enable_deep_supervision:
+            stages = len(configuration_manager.pool_op_kernel_sizes)
+            compatibility.check_stages(cls.__name__, plans_manager.plans_name, stages)
+        if cls.parts.network == PLANNED:
+            network = nnUNetTrainer.build_network_architecture(
+                plans_manager, configuration_manager, *channels, enable_deep_supervision
+            )
+        else:
+            network = get_network_from_plans(
+                NETWORKS[cls.parts.network].factory,
+                {key: given[key] for key in TOPOLOGY},
+                ["conv_op"],
+                *channels,
+                allow_init=True,
+                deep_supervision=enable_deep_supervision,
+            )
+        settings = cls._settings_of(configuration_manager, plans_manager.plans_name)
+        return network if settings.mixed_precision else in_float32(network)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
-        """Switch the outputs at lower resolutions on or off, where the network has them."""
-        if self._network_supports_deep_supervision:
-            super().set_deep_supervision_enabled(enabled)
+        """Switch the outputs at lower resolutions on or off, where the training has them."""
+        super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)
 
     def initialize(self) -> None:
         """Build network, optimiser and loss as nnU-Net does; a new training may begin from an ImageNet encoder."""
@@ -210,14 +221,9 @@ class KitsTrainer(SafeTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer and a scheduler that nnU-Net steps with the epoch."""
-        name = self.parts.optimisation
-        if name == optimisation.DEFAULT_OPTIMISATION:
+        if self.parts.optimisation == optimisation.DEFAULT_OPTIMISATION:
             return super().configure_optimizers()
-        built = optimisation.build(
-            name, self.network.parameters(), self.num_epochs, self._logged, self.settings.initial_lr
-        )
-        self.initial_lr = built[0].param_groups[0]["lr"]
-        return built
+        return optimisation.build(self.optimisation, self.network.parameters(), self.num_epochs, self._logged)
 
     def _logged(self, key: str) -> list[float]:
         return self.logger.get_value(key, step=None)
@@ -236,12 +242,13 @@ class KitsTrainer(SafeTrainer):
             self.print_to_log_file(told)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """One iteration of nnU-Net's, on mixed images where mixup is a part."""
+        """One iteration of nnU-Net's, on mixed images where mixup is a part, as often as it is to be."""
         with self._feed.iteration(len(batch["data"])):
             return self._iterate(batch)
 
     def _iterate(self, batch: dict[str, Any]) -> dict[str, Any]:
-        if not self.parts.mixup:
+        share = self.settings.mixup_probability
+        if not self.parts.mixup or (share is not None and np.random.random() >= share):
             return super().train_step(batch)
         images = batch["data"].to(self.device, non_blocking=True)
         self.loss.pairing = mixup.draw(len(images), self.settings.mixup_alpha or mixup.DEFAULT_ALPHA)
@@ -270,16 +277,16 @@ class KitsTrainer(SafeTrainer):
         super().on_epoch_start()
 
     def on_epoch_end(self) -> None:
-        """End an epoch as nnU-Net does; with early stopping the best checkpoint has the lowest validation loss."""
+        """End an epoch as nnU-Net does; the best checkpoint may be that of the lowest validation loss."""
         super().on_epoch_end()
-        if self.early_stopping_patience and is_lowest(self._logged("val_losses")):
+        if self._keeps_lowest_loss and is_lowest(self._logged("val_losses")):
             self.current_epoch -= 1  # a checkpoint says which epoch comes next, and counts one up for it
             super().save_checkpoint(os.path.join(self.output_folder, BEST))
             self.current_epoch += 1
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write a checkpoint; with early stopping only ``on_epoch_end`` writes the best."""
-        if not (self.early_stopping_patience and Path(filename).name == BEST):
+        """Write a checkpoint; the best, where it is that of the lowest validation loss, only from ``on_epoch_end``."""
+        if not (self._keeps_lowest_loss and Path(filename).name == BEST):
             super().save_checkpoint(filename)
 
     # data

@@ -1,8 +1,10 @@
 """Optimisations: what updates the weights, how the learning rate falls, when to stop. Torch is imported on use."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from nnunet_kits.errors import TrainingError
 from nnunet_kits.training.schedules import EpochScheduler, Log, Plateau, cosine
 
 if TYPE_CHECKING:
@@ -69,27 +71,56 @@ OPTIMISATIONS: dict[str, Optimisation] = {
 DEFAULT_OPTIMISATION = "SGD"
 
 
-def build(
-    name: str, parameters: Any, epochs: int, log: Log, initial_lr: float | None = None
-) -> tuple["Optimizer", EpochScheduler]:
+def configured(
+    name: str,
+    initial_lr: float | None = None,
+    weight_decay: float | None = None,
+    plateau: Mapping[str, Any] | None = None,
+) -> Optimisation:
+    """An optimisation with other numbers; what is None stays its own.
+
+    Args:
+        name: key of ``OPTIMISATIONS``.
+        initial_lr: learning rate of the first epoch.
+        weight_decay: of the optimizer.
+        plateau: fields of its plateau.
+
+    Raises:
+        TrainingError: fields of a plateau for an optimisation without one.
+    """
+    found = OPTIMISATIONS[name]
+    found = replace(
+        found,
+        lr=found.lr if initial_lr is None else initial_lr,
+        weight_decay=found.weight_decay if weight_decay is None else weight_decay,
+    )
+    if plateau is None:
+        return found
+    if not isinstance(found.schedule, Plateau):
+        having = [other for other, its in OPTIMISATIONS.items() if isinstance(its.schedule, Plateau)]
+        raise TrainingError(
+            f"plateau is given, but the learning rate of optimisation {name} has none. Leave it out, or train with "
+            f"{' or '.join(having)}."
+        )
+    return replace(found, schedule=replace(found.schedule, **plateau))
+
+
+def build(found: Optimisation, parameters: Any, epochs: int, log: Log) -> tuple["Optimizer", EpochScheduler]:
     """Build an optimisation other than nnU-Net's own.
 
     Args:
-        name: key of ``OPTIMISATIONS``, not ``SGD``.
+        found: from :func:`configured`, not ``SGD``.
         parameters: the network's parameters.
         epochs: length of the training.
         log: gives the losses logged so far.
-        initial_lr: learning rate of the first epoch; None for the optimisation's own.
 
     Returns:
         The optimizer, and a scheduler whose ``step(epoch)`` nnU-Net calls once an epoch.
     """
     import torch
 
-    found = OPTIMISATIONS[name]
-    first = found.lr if initial_lr is None else initial_lr
+    first, schedule = found.lr, found.schedule
     optimizer = getattr(torch.optim, found.optimizer)(parameters, lr=first, weight_decay=found.weight_decay)
-    schedule = found.schedule
 
     def rate(epoch: int) -> float:
         if isinstance(schedule, Plateau):

@@ -1,24 +1,28 @@
 """Settings a plans file may carry for our trainers, under ``kits_training`` of a configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 from nnunet_kits.errors import TrainingError
+from nnunet_kits.training.rules import (
+    Rule,
+    check_fields,
+    is_count,
+    is_not_negative,
+    is_positive,
+    is_share,
+    one_of,
+    rules_of,
+)
+from nnunet_kits.training.schedules import Plateau
 
 KEY = "kits_training"
+NONE = "none"
+"""Switches off what a number would set."""
 
-
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and _is_positive(value)
-
-
-def _is_share(value: Any) -> bool:
-    return _is_positive(value) and value <= 1
+LOWEST_LOSS = "val_loss"
+"""The best checkpoint is that of the lowest validation loss."""
 
 
 def _is_axes(value: Any) -> bool:
@@ -26,11 +30,11 @@ def _is_axes(value: Any) -> bool:
 
 
 def _is_shares(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(_is_positive(share) for share in value.values())
+    return isinstance(value, dict) and bool(value) and all(is_positive(share) for share in value.values())
 
 
 def _is_weights(value: Any) -> bool:
-    return value == "frequencies" or (isinstance(value, list) and bool(value) and all(map(_is_positive, value)))
+    return value == "frequencies" or (isinstance(value, list) and bool(value) and all(map(is_positive, value)))
 
 
 def _is_parameters(value: Any) -> bool:
@@ -38,25 +42,15 @@ def _is_parameters(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(given, dict) for given in value.values())
 
 
-def _is_switch(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What holds for the value of a setting, and that in words: stands beside the setting's type."""
-
-    holds: Callable[[Any], bool]
-    wanted: str
-
-
-Count = Annotated[int | None, Rule(_is_count, "a positive int")]
-Positive = Annotated[float | None, Rule(_is_positive, "a positive float")]
-Share = Annotated[float | None, Rule(_is_share, "a positive float: it is a share of the batch, from 0 to 1")]
+Count = Annotated[int | None, Rule(is_count, "a positive int")]
+CountOrNone = Annotated[int | str | None, Rule(lambda v: v == NONE or is_count(v), "a positive int, or 'none'")]
+Positive = Annotated[float | None, Rule(is_positive, "a positive float")]
+PositiveOrNone = Annotated[
+    float | str | None, Rule(lambda v: v == NONE or is_positive(v), "a positive float, or 'none'")
+]
+NotNegative = Annotated[float | None, Rule(is_not_negative, "a float that is not negative")]
+Share = Annotated[float | None, Rule(is_share, "a positive float: it is a share of the batch, from 0 to 1")]
+Probability = Annotated[float | None, Rule(is_share, "a positive float of at most 1")]
 Axes = Annotated[Sequence[int] | None, Rule(_is_axes, "a list of 0, 1, 2")]
 Shares = Annotated[
     Mapping[str, float] | None, Rule(_is_shares, "an object of names of labels or regions with a positive share each")
@@ -66,8 +60,13 @@ LossParameters = Annotated[
     Mapping[str, Mapping[str, float]] | None,
     Rule(_is_parameters, "an object of names of losses, each with an object of numbers"),
 ]
-Switch = Annotated[bool, Rule(_is_switch, "true or false")]
-Encoder = Annotated[str, Rule(_is_text, "a file, 'hub' or 'none'")]
+PlateauFields = Annotated[
+    Mapping[str, Any] | None,
+    Rule(lambda v: isinstance(v, dict), f"an object of {', '.join(rules_of(Plateau))}", rules_of(Plateau)),
+]
+Switch = Annotated[bool, Rule(lambda v: isinstance(v, bool), "true or false")]
+Encoder = Annotated[str, Rule(lambda v: isinstance(v, str) and bool(v), "a file, 'hub' or 'none'")]
+Best = Annotated[str | None, one_of("ema_dice", LOWEST_LOSS)]
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,11 @@ class TrainingSettings:
         num_iterations_per_epoch: training iterations of an epoch.
         num_val_iterations_per_epoch: validation iterations of an epoch.
         initial_lr: learning rate of the first epoch.
+        weight_decay: of the optimizer.
+        gradient_clipping: largest norm of the gradient, to which longer ones are shortened; ``none`` for no limit.
+        mixed_precision: whether the network computes in half precision on a GPU, as nnU-Net's do; else in float32.
+        plateau: fields of the optimisation's :class:`~nnunet_kits.training.schedules.Plateau`, in place of its own.
+        deep_supervision: whether the lower resolutions have outputs of their own in training.
         oversample_foreground_percent: share of a batch, above 0 to 1, that is made to show foreground.
         save_every: epochs between checkpoints.
         mirror_axes: axes (0 to 2 for z, y, x; 0 and 1 for y, x of a 2D configuration) mirrored in augmentation and,
@@ -86,8 +90,12 @@ class TrainingSettings:
         foreground_shares: name of a label or region -> share of the patches that ``TumorFocus`` aims at it.
         class_weights: one per output of the network, or ``frequencies``: from the labels of the training cases.
         loss_parameters: name of a loss -> its parameters.
-        early_stopping_patience: epochs without a new lowest validation loss after which the training ends.
+        early_stopping_patience: epochs without a new lowest validation loss after which the training ends; ``none``
+            for never.
+        best_checkpoint: what the best checkpoint has the best of: ``ema_dice``, nnU-Net's moving average of the pseudo
+            Dice, or ``val_loss``; None for the second with early stopping, else the first.
         mixup_alpha: both parameters of the beta distribution that mixup's shares are drawn from.
+        mixup_probability: share of the iterations whose batch is mixed.
         imagenet_weights: a file of encoder weights, ``hub`` or ``none``.
         fast_loading: whether patches are read and augmented by our loops; else by nnU-Net's.
     """
@@ -95,6 +103,11 @@ class TrainingSettings:
     num_iterations_per_epoch: Count = None
     num_val_iterations_per_epoch: Count = None
     initial_lr: Positive = None
+    weight_decay: NotNegative = None
+    gradient_clipping: PositiveOrNone = None
+    mixed_precision: Switch = True
+    plateau: PlateauFields = None
+    deep_supervision: Switch = True
     oversample_foreground_percent: Share = None
     save_every: Count = None
     mirror_axes: Axes = None
@@ -102,15 +115,15 @@ class TrainingSettings:
     foreground_shares: Shares = None
     class_weights: Weights = "frequencies"
     loss_parameters: LossParameters = None
-    early_stopping_patience: Count = None
+    early_stopping_patience: CountOrNone = None
+    best_checkpoint: Best = None
     mixup_alpha: Positive = None
+    mixup_probability: Probability = None
     imagenet_weights: Encoder = "hub"
     fast_loading: Switch = True
 
 
-SETTINGS: dict[str, Rule] = {
-    name: hint.__metadata__[0] for name, hint in get_type_hints(TrainingSettings, include_extras=True).items()
-}
+SETTINGS: dict[str, Rule] = rules_of(TrainingSettings)
 """Name of a setting -> what holds for its value."""
 
 
@@ -128,14 +141,8 @@ def training_settings(
         TrainingError: an unknown setting, a value of the wrong type, or an axis that the patches do not have.
     """
     given = configuration.get(KEY, {})
+    check_fields(f"plans, configuration {name}: {KEY}", given, SETTINGS)
     for key, value in given.items():
-        if key not in SETTINGS:
-            raise TrainingError(
-                f"plans, configuration {name}: {KEY} has no setting {key!r}. Allowed: {', '.join(SETTINGS)}."
-            )
-        rule = SETTINGS[key]
-        if not rule.holds(value):
-            raise TrainingError(f"plans, configuration {name}: {KEY}.{key} is {value!r}, but must be {rule.wanted}.")
         dimensions = len(configuration.get("patch_size", [0, 0, 0]))
         if key.endswith("mirror_axes") and any(axis >= dimensions for axis in value):
             allowed = ", ".join(map(str, range(dimensions)))
