@@ -14,8 +14,9 @@ from small_data import CASES, FORMS, small_dataset_json, small_plans, write_low_
 
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.training.focus import DEFAULT_SHARES, FocusLoader, label_shares, voxels_of
-from nnunet_kits.training.loaders import PositiveSliceLoader, TripleLoader, share_of_process
+from nnunet_kits.training.loaders import TripleLoader, share_of_process
 from nnunet_kits.training.sampling import SAMPLINGS
+from nnunet_kits.training.slices import PositiveSliceLoader
 from nnunet_kits.training.trainers import trainer_class
 
 CPU = torch.device("cpu")

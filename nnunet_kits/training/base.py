@@ -81,9 +81,8 @@ class KitsTrainer(SafeTrainer):
         self.num_iterations_per_epoch = given.num_iterations_per_epoch or self.num_iterations_per_epoch
         self.num_val_iterations_per_epoch = given.num_val_iterations_per_epoch or self.num_val_iterations_per_epoch
         self.save_every = given.save_every or self.save_every
-        self.oversample_foreground_percent = (
-            given.oversample_foreground_percent or sampling.foreground_share or self.oversample_foreground_percent
-        )
+        shares = (given.oversample_foreground_percent, sampling.foreground_share, self.oversample_foreground_percent)
+        self.oversample_foreground_percent = next(share for share in shares if share is not None)
         self.optimisation = optimisation.configured(
             self.parts.optimisation, given.initial_lr, given.weight_decay, given.plateau
         )
@@ -112,11 +111,13 @@ class KitsTrainer(SafeTrainer):
         if hasattr(network, "load_imagenet_encoder"):
             compatibility.check_imagenet_weights(trainer, self.configuration_name, settings.imagenet_weights)
         self._shares = {}
-        if parts.sampling == "TumorFocus":
+        tumor_alone = SAMPLINGS[parts.sampling].aims_at_tumor
+        if parts.sampling == "TumorFocus" or tumor_alone:
             from nnunet_kits.training.focus import label_shares
 
             where = f"plans, configuration {self.configuration_name}"
-            self._shares = label_shares(settings.foreground_shares, self.dataset_json["labels"], where)
+            shares = {"tumor": 1.0} if tumor_alone else settings.foreground_shares
+            self._shares = label_shares(shares, self.dataset_json["labels"], where)
 
     def _outputs(self) -> list[str]:
         """Names of the network's outputs: classes with background, or regions."""

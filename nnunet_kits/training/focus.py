@@ -97,8 +97,6 @@ class FocusLoader(KitsLoader):
         self._aims = list(self.cases)
         shares = np.array([self.shares[labels] for labels in self._aims])
         self._probabilities = shares / shares.sum()
-        self._plan: list[tuple[frozenset[int] | None, str]] = []
-        self._position = 0
 
     def _survey(self, case: str) -> None:
         _, segmentation, _, properties = self._data.load_case(case)
@@ -113,20 +111,16 @@ class FocusLoader(KitsLoader):
                 chosen = np.random.choice(len(voxels), min(len(voxels), KEPT_LOCATIONS), replace=False)
                 self._kept[labels, case] = voxels[chosen].astype(np.int32)
 
-    def get_indices(self) -> np.ndarray:
-        """The cases of a batch."""
-        self._plan = []
+    def plan(self) -> list[tuple[str, frozenset[int] | None]]:
+        """The case of every patch of the next batch, and the labels that it aims at, or None."""
+        planned = []
         for sample in range(self.batch_size):
             aim = None
             if self._oversample_last_XX_percent(sample):
                 aim = self._aims[np.random.choice(len(self._aims), p=self._probabilities)]
             cases = self.indices if aim is None else self.cases[aim]
-            self._plan.append((aim, cases[np.random.randint(len(cases))]))
-        return np.array([case for _, case in self._plan])
-
-    def _oversample_last_XX_percent(self, sample_idx: int) -> bool:
-        self._position = sample_idx
-        return bool(super()._oversample_last_XX_percent(sample_idx))
+            planned.append((cases[np.random.randint(len(cases))], aim))
+        return planned
 
     def get_bbox(
         self,
@@ -137,7 +131,7 @@ class FocusLoader(KitsLoader):
         verbose: bool = False,
     ) -> Bounds:
         """The patch's box, around a voxel of the drawn labels if ``force_fg``."""
-        aim, case = self._plan[self._position]
+        case, aim = self.now
         if force_fg and aim is not None:
             kept = self._kept.get((aim, case))
             class_locations = {0: voxels_of(aim, class_locations, None) if kept is None else kept}

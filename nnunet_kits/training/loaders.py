@@ -17,6 +17,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 from nnunet_kits.augmentation.loader import BoxLoader
 from nnunet_kits.augmentation.pipeline import Accelerated
 from nnunet_kits.training.feeding import loading_processes
+from nnunet_kits.training.passes import Passes
 from nnunet_kits.training.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -45,6 +46,55 @@ class KitsLoader(BoxLoader):
         super().__init__(*given, **options)
         self.shares = shares
         self.plain_transforms = plain_transforms
+        self._plan: list[tuple[str, Any]] = []
+        self._sample_idx = 0
+
+    def plan(self) -> list[tuple[str, Any]]:
+        """The case of every patch of the next batch, and what the patch aims at; here nnU-Net's draw, and None."""
+        return [(case, None) for case in super().get_indices()]
+
+    def get_indices(self) -> np.ndarray:
+        """The cases of a batch."""
+        self._plan = self.plan()
+        return np.array([case for case, _ in self._plan])
+
+    @property
+    def now(self) -> tuple[str, Any]:
+        """Case and aim of the patch whose place ``get_bbox`` is asked for."""
+        return self._plan[self._sample_idx]
+
+    def _oversample_last_XX_percent(self, sample_idx: int) -> bool:
+        """nnU-Net's answer; it asks this of every patch before it asks for its place."""
+        self._sample_idx = sample_idx
+        return bool(super()._oversample_last_XX_percent(sample_idx))
+
+    def random_place(self, data_shape: Any, class_locations: ClassLocations) -> Bounds:
+        """The box of a patch that need not show foreground, as nnU-Net draws it."""
+        lower, upper = super().get_bbox(data_shape, False, class_locations)
+        return lower, upper
+
+
+class PassLoader(KitsLoader):
+    """Goes through all cases, or what else there is to go through, once a pass: see :class:`Passes`.
+
+    Loading processes share out each pass; each of several GPUs has passes of its own.
+    """
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._things = self.things()
+        self._passes = Passes(len(self._things), int(np.random.randint(2**31)))
+        self._batches = 0
+
+    def things(self) -> list[tuple[str, Any]]:
+        """Case and aim of all that is gone through."""
+        return [(case, None) for case in self.indices]
+
+    def plan(self) -> list[tuple[str, Any]]:
+        """The next in the row, after those that the other processes take meanwhile."""
+        turn = self._batches * self.number_of_threads_in_multithreaded + self.thread_id
+        self._batches += 1
+        return [self._things[thing] for thing in self._passes.at(turn * self.batch_size, self.batch_size)]
 
 
 def foreground(class_locations: ClassLocations) -> dict[Any, np.ndarray]:
@@ -54,36 +104,6 @@ def foreground(class_locations: ClassLocations) -> dict[Any, np.ndarray]:
         for key, found in class_locations.items()
         if len(found) and not (isinstance(key, tuple) and -1 in key)
     }
-
-
-class PositiveSliceLoader(KitsLoader):
-    """2D patches of which a given number, not a given probability, come from slices with a labelled voxel.
-
-    The last of a batch do: as many as ``oversample_foreground_percent`` says, rounded. Their slice is drawn from all
-    slices of the case with a labelled voxel, and the place in it as for any other patch.
-    """
-
-    def get_bbox(
-        self,
-        data_shape: Any,
-        force_fg: bool,
-        class_locations: Any,
-        overwrite_class: Any = None,
-        verbose: bool = False,
-    ) -> Bounds:
-        """The patch's box in one slice; ``force_fg`` asks for a slice with a labelled voxel."""
-        labelled = list(foreground(class_locations).values()) if force_fg else []
-        if not labelled:
-            return super().get_bbox(data_shape, False, class_locations)
-        z = int(np.random.choice(np.unique(np.concatenate([voxels[:, 1] for voxels in labelled]))))
-        in_slice = {key: _of_slice(np.asarray(found), z) for key, found in class_locations.items()}
-        known = not self.has_ignore or len(in_slice.get(self.annotated_classes_key, ()))
-        lower, upper = super().get_bbox(data_shape, False, in_slice if known else class_locations)
-        return [z, *lower[1:]], [z + 1, *upper[1:]]
-
-
-def _of_slice(voxels: np.ndarray, z: int) -> np.ndarray:
-    return voxels[voxels[:, 1] == z] if len(voxels) else voxels
 
 
 class TripleLoader(KitsLoader):
@@ -226,6 +246,7 @@ def _in_processes(loader: BoxLoader, processes: int, batches_ahead: int, pinned:
     """The loader in background processes, or in this one if there are to be none."""
     if processes == 0:
         return SingleThreadedAugmenter(loader, None)
+    loader.number_of_threads_in_multithreaded = processes
     return NonDetMultiThreadedAugmenter(
         loader, None, processes, num_cached=batches_ahead, seeds=None, pin_memory=pinned, wait_time=0.002
     )

@@ -49,7 +49,9 @@ PositiveOrNone = Annotated[
     float | str | None, Rule(lambda v: v == NONE or is_positive(v), "a positive float, or 'none'")
 ]
 NotNegative = Annotated[float | None, Rule(is_not_negative, "a float that is not negative")]
-Share = Annotated[float | None, Rule(is_share, "a positive float: it is a share of the batch, from 0 to 1")]
+Share = Annotated[
+    float | None, Rule(lambda v: is_not_negative(v) and v <= 1, "a float: it is a share of the batch, from 0 to 1")
+]
 Probability = Annotated[float | None, Rule(is_share, "a positive float of at most 1")]
 Axes = Annotated[Sequence[int] | None, Rule(_is_axes, "a list of 0, 1, 2")]
 Shares = Annotated[
@@ -82,7 +84,7 @@ class TrainingSettings:
         mixed_precision: whether the network computes in half precision on a GPU, as nnU-Net's do; else in float32.
         plateau: fields of the optimisation's :class:`~nnunet_kits.training.schedules.Plateau`, in place of its own.
         deep_supervision: whether the lower resolutions have outputs of their own in training.
-        oversample_foreground_percent: share of a batch, above 0 to 1, that is made to show foreground.
+        oversample_foreground_percent: share of a batch, from 0 to 1, that is made to show foreground.
         save_every: epochs between checkpoints.
         mirror_axes: axes (0 to 2 for z, y, x; 0 and 1 for y, x of a 2D configuration) mirrored in augmentation and,
             without ``prediction_mirror_axes``, at prediction; ``[]`` for none.
