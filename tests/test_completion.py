@@ -11,6 +11,7 @@ import argcomplete
 import pytest
 from test_help import HEAVY
 
+from nnunet_kits.derivation.rule import rule_names
 from nnunet_kits.planning.presets import preset_names
 from nnunet_kits.postprocessing import chain_names
 from nnunet_kits.training.names import heads, parse_trainer_name
@@ -70,12 +71,14 @@ def test_verbs_and_choices_are_offered():
     assert words == [["plan"], ["cuda", "cpu"], ["19", "21", "23"]]
 
 
-def test_presets_and_chains_are_offered_beside_json_files_of_ones_own(tmp_path):
+def test_presets_chains_and_rules_are_offered_beside_json_files_of_ones_own(tmp_path):
     (tmp_path / "mine.json").touch()
     (tmp_path / "mine.txt").touch()
-    presets, chains, more = offered("plan --preset ", "postprocess --chain ", "postprocess --chains clean no_")
+    lines = ("plan --preset ", "postprocess --chain ", "postprocess --chains clean no_", "derive --rule ")
+    presets, chains, more, rules = offered(*lines)
     assert presets == [*preset_names(), "mine.json"]
     assert chains == [*chain_names(), "mine.json"]
+    assert rules == [*rule_names(), "mine.json"]
     assert more == [name for name in chain_names() if name.startswith("no_")]
 
 

@@ -54,6 +54,10 @@ def stubs(monkeypatch, tmp_path):
         monkeypatch.setattr(f"nnunet_kits.{name}", lambda *arguments, answer=answer, **options: answer)
 
 
+BEFORE = {"derive": ("convert",), "restore": ("convert", "derive")}
+"""What makes the data of a verb."""
+
+
 def line_of(verb, data, out):
     """Arguments with which a verb has something to do."""
     tree = data / "kits" / "dataset"
@@ -61,6 +65,8 @@ def line_of(verb, data, out):
         "env": f"--root {out}",
         "phantom": f"{out} --cases 1 --size tiny",
         "convert": f"--year 23 {tree} -np 1",
+        "derive": "-d 220 -o 221 --rule kidney_region --masks reference -np 1",
+        "restore": f"{out.parent / 'nnUNet_raw' / 'Dataset221_KiTS2023KidneyRegion' / 'labelsTr'} {out} -d 221",
         "plan": "-d 220 --preset KiTSCascadePlans",
         "preprocess": "-d 220 -p KiTSCascadePlans",
         "cascade": "-d 220 -p KiTSCascadePlans --dry-run",
@@ -86,6 +92,8 @@ def documented(verb):
 def test_every_verb_prints_one_json_document_and_nothing_else_with_the_documented_keys(
     verb, data, nnunet, stubs, tmp_path, capfd
 ):
+    for earlier in BEFORE.get(verb, ()):
+        assert main(line_of(earlier, data, tmp_path / "out")) == 0
     capfd.readouterr()
     assert main(line_of(verb, data, tmp_path / "out")) == 0
     found = json.loads(capfd.readouterr().out)
@@ -96,6 +104,10 @@ def test_every_verb_prints_one_json_document_and_nothing_else_with_the_documente
     if verb == "convert":
         assert (len(found["training"]), found["converted"], found["skipped"]) == (3, 3, {})
         assert found["next"][1] == "nnunet_kits plan -d 220 --preset KiTSCascadePlans"
+    if verb == "derive":
+        assert (len(found["training"]), found["derived"], found["skipped"]) == (3, 3, {})
+    if verb == "restore":
+        assert (len(found["restored"]), found["failed"]) == (3, {})
     if verb == "evaluate":
         assert found == json.loads((tmp_path / "out" / "metrics.json").read_text())
     if verb == "rank":

@@ -50,6 +50,12 @@ def _chains(prefix: str, **_: Any) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.json")) + _json_files(prefix)
 
 
+def _rules(prefix: str, **_: Any) -> list[str]:
+    """Our rules of derivation, and files of one's own."""
+    folder = Path(__file__).parents[1] / "derivation" / "rules"
+    return sorted(file.stem for file in folder.glob("*.json")) + _json_files(prefix)
+
+
 def _json_files(prefix: str) -> list[str]:
     from argcomplete.completers import FilesCompleter
 
@@ -117,6 +123,7 @@ COMPLETERS: dict[str, Completer] = {
     "--preset": _presets,
     "--chain": _chains,
     "--chains": _chains,
+    "--rule": _rules,
     "-tr": _trainers,
     "--previous-trainer": _trainers,
     "name": _trainers,

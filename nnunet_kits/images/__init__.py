@@ -3,14 +3,16 @@
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_same_grid
 from nnunet_kits.images.label_maps import LabelMap, checked_labels, count_labels, read_labels
 from nnunet_kits.images.nifti import Volume, read_ct, read_grid, read_integers, read_volume, write_volume
-from nnunet_kits.images.readers import Scan, read_scan
+from nnunet_kits.images.readers import AxisOrder, Scan, axis_order, read_scan
 
 __all__ = [
     "AFFINE_TOLERANCE_MM",
+    "AxisOrder",
     "Grid",
     "LabelMap",
     "Scan",
     "Volume",
+    "axis_order",
     "check_same_grid",
     "checked_labels",
     "count_labels",

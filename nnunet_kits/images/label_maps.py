@@ -95,7 +95,7 @@ def checked_labels(values: NDArray[np.generic], labels: Sequence[int], where: ob
     return found
 
 
-def count_labels(labels: NDArray[np.uint8]) -> dict[str, int]:
+def count_labels(labels: NDArray[np.generic]) -> dict[str, int]:
     """Label value -> voxels, for the values that occur; piecewise, because bincount widens to 8 bytes a voxel."""
     flat = labels.reshape(-1, order="F")
     counts = np.zeros(256, dtype=np.int64)

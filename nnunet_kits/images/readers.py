@@ -24,6 +24,54 @@ STORED = np.array([[0, 1], [1, 1], [2, 1]])
 
 
 @dataclass(frozen=True)
+class AxisOrder:
+    """How a reader turns the axes of a file.
+
+    Attributes:
+        orientation: nibabel's, to which the file's axes are turned before they are reversed.
+    """
+
+    orientation: NDArray[Any]
+
+    def as_read(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """A file's array as the reader gives it: (z, y, x), a view."""
+        turned: NDArray[Any] = nib.orientations.apply_orientation(stored, self.orientation).transpose(2, 1, 0)
+        return turned
+
+    def as_stored(self, read: NDArray[Any]) -> NDArray[Any]:
+        """An array (z, y, x) of the reader's in the file's axis order, a view."""
+        back = nib.orientations.ornt_transform(STORED, self.orientation)
+        turned: NDArray[Any] = nib.orientations.apply_orientation(read.transpose(2, 1, 0), back)
+        return turned
+
+    def to_stored(self, read_shape: Sequence[int]) -> NDArray[np.float64]:
+        """(4, 4) index (z, y, x, 1) in the reader's array to index in the file's.
+
+        Args:
+            read_shape: (z, y, x) of the reader's array.
+        """
+        hollow = self.as_stored(np.broadcast_to(np.int8(0), tuple(read_shape)))  # has the shape, but no memory
+        matrix = nib.orientations.inv_ornt_aff(self.orientation, hollow.shape)
+        found: NDArray[np.float64] = matrix[:, [2, 1, 0, 3]]
+        return found
+
+
+def axis_order(reader: str, affine: NDArray[np.float64]) -> AxisOrder | None:
+    """How a reader of nnU-Net turns the axes of a NIfTI file.
+
+    Args:
+        reader: name of the reader's class.
+        affine: (4, 4) of the file.
+
+    Returns:
+        None for a reader that is not known here.
+    """
+    if reader not in READERS:
+        return None
+    return AxisOrder(nib.orientations.io_orientation(affine) if READERS[reader] is _reoriented else STORED)
+
+
+@dataclass(frozen=True)
 class Scan:
     """A scan as a reader of nnU-Net gives it.
 
@@ -102,14 +150,12 @@ READERS = {"NibabelIO": _as_stored, "NibabelIOWithReorient": _reoriented, "Simpl
 
 def _turned(volume: Volume, orientation: NDArray[Any], properties: dict[str, Any]) -> Scan:
     """A volume with its axes turned by nibabel's orientation and then reversed, and the way back for label maps."""
-    array = nib.orientations.apply_orientation(volume.array, orientation).transpose(2, 1, 0)
-    affine = volume.affine
+    order, affine = AxisOrder(orientation), volume.affine
 
     def write(labels: NDArray[np.uint8], path: Path) -> None:
-        back = nib.orientations.ornt_transform(STORED, orientation)
-        write_volume(path, nib.orientations.apply_orientation(labels.transpose(2, 1, 0), back), affine)
+        write_volume(path, order.as_stored(labels), affine)
 
-    return Scan(array[None], properties, write)
+    return Scan(order.as_read(volume.array)[None], properties, write)
 
 
 def _in_lps(affine: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:

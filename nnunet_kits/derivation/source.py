@@ -1,0 +1,118 @@
+"""The raw dataset that another one is derived from: its cases, labels, reader and folds."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits.cases.finding import CHANNEL, ENDINGS, find_label_maps, find_scans, flat_files
+from nnunet_kits.derivation.label_change import SourceLabels
+from nnunet_kits.environment import find_dataset
+from nnunet_kits.errors import DerivationError
+from nnunet_kits.images.readers import READERS
+
+SPLITS = "splits_final.json"
+
+DEFAULT_READER = "SimpleITKIO"
+"""What nnU-Net reads NIfTI files with where dataset.json names nothing."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raw dataset of nnU-Net.
+
+    Attributes:
+        folder: ``DatasetNNN_Name``.
+        content: its dataset.json.
+        labels: what its label maps hold.
+        reader: the class of nnU-Net that reads its files.
+        training: case -> image and label map.
+        test: case -> image.
+        splits: what splits_final.json says; None where there is none.
+    """
+
+    folder: Path
+    content: Mapping[str, Any]
+    labels: SourceLabels
+    reader: str
+    training: Mapping[str, tuple[Path, Path]]
+    test: Mapping[str, Path]
+    splits: list[dict[str, list[str]]] | None
+
+
+def open_source(raw: Path, dataset_id: int) -> Source:
+    """Look a dataset up by its number, and list its cases.
+
+    Raises:
+        DerivationError: no such dataset, or one that is not of CTs in NIfTI files, one channel each.
+        ImageError: two files of one case.
+    """
+    folder = find_dataset(raw, dataset_id)
+    if folder is None:
+        raise DerivationError(
+            f"{raw}: no Dataset{dataset_id:03d}_* here. Name a converted dataset with -d, or set nnUNet_raw."
+        )
+    content = _dataset_json(folder)
+    reader = str(content.get("overwrite_image_reader_writer") or DEFAULT_READER)
+    if reader not in READERS:
+        raise DerivationError(
+            f"{folder}: its images are read with {reader}, which turns axes in a way that is not known here. "
+            f"Known: {', '.join(READERS)}."
+        )
+    training = _paired(folder)
+    images = folder / "imagesTs"
+    test = find_scans(images) if flat_files(images) else {}
+    both = sorted(set(training) & set(test))
+    if both:
+        raise DerivationError(f"{folder}: {both[0]} is both in imagesTr and in imagesTs. Remove it from one of them.")
+    return Source(folder, content, SourceLabels.of(content, str(folder)), reader, training, test, _splits(folder))
+
+
+def _dataset_json(folder: Path) -> dict[str, Any]:
+    """dataset.json, where it describes what can be derived from."""
+    path = folder / "dataset.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DerivationError(f"{path}: cannot be read ({error}). Is the conversion finished?") from error
+    if not isinstance(content, dict) or content.get("file_ending") not in ENDINGS:
+        given = content.get("file_ending") if isinstance(content, dict) else content
+        raise DerivationError(f"{path}: file_ending is {given!r}. Only {' and '.join(ENDINGS)} can be derived from.")
+    channels = content.get("channel_names", {})
+    if len(channels) != 1 or "dataset" in content:
+        raise DerivationError(
+            f"{path}: only CTs of one channel that lie in imagesTr can be derived from, but it has the channels "
+            f"{channels}{' and names its files by itself' if 'dataset' in content else ''}."
+        )
+    return content
+
+
+def _paired(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Training case -> image and label map."""
+    images, labels = folder / "imagesTr", folder / "labelsTr"
+    scans = find_scans(images) if flat_files(images) else {}
+    maps = find_label_maps(labels) if flat_files(labels) else {}
+    lone = sorted(set(scans) ^ set(maps))
+    if lone or not scans:
+        what = "no case" if not lone else f"{lone[0]} without {'its image' if lone[0] in maps else 'its label map'}"
+        raise DerivationError(
+            f"{folder}: holds {what}; every case needs imagesTr/CASE{CHANNEL}.nii.gz and labelsTr/CASE.nii.gz."
+        )
+    return {case: (scans[case], maps[case]) for case in scans}
+
+
+def _splits(folder: Path) -> list[dict[str, list[str]]] | None:
+    """The folds of a dataset: its own, else those that nnU-Net drew for its preprocessed data."""
+    places = [folder / SPLITS]
+    if os.environ.get("nnUNet_preprocessed"):
+        places.append(Path(os.environ["nnUNet_preprocessed"]) / folder.name / SPLITS)
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        return None
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8"))
+        return [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DerivationError(f"{path}: not a file of folds ({error!r}). Delete it, or convert again.") from error
