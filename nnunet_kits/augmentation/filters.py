@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
-from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform, blur_dimension
-from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import blur_dimension
 from torch.nn.functional import interpolate
 
 from nnunet_kits.augmentation import filter_kernels as kernels
+from nnunet_kits.augmentation.drawn import Drawn
 
 
 def gaussian_taps(sigma: float) -> np.ndarray:
@@ -43,16 +43,8 @@ def blur(channel: torch.Tensor, sigmas: Sequence[float]) -> None:
         channel.copy_(torch.from_numpy(source))
 
 
-class SeparableBlur(ImageOnlyTransform):
+class SeparableBlur(Drawn, ImageOnlyTransform):
     """nnU-Net's ``GaussianBlurTransform``, the kernels along one axis not convolved as volumes."""
-
-    def __init__(self, stock: GaussianBlurTransform) -> None:
-        super().__init__()
-        self.stock = stock
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Which channels, and how much along each axis: drawn as nnU-Net draws them."""
-        return self.stock.get_parameters(**data_dict)  # type: ignore[no-any-return]
 
     def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         channels = params["apply_to_channel"].nonzero().flatten().tolist()
@@ -80,16 +72,8 @@ def coarse_axis(n: int, coarse: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return chosen.to(torch.int64).numpy(), lower, upper, places - lower.astype(np.float32)
 
 
-class LowResolution(ImageOnlyTransform):
+class LowResolution(Drawn, ImageOnlyTransform):
     """nnU-Net's ``SimulateLowResolutionTransform``, interpolated line by line."""
-
-    def __init__(self, stock: SimulateLowResolutionTransform) -> None:
-        super().__init__()
-        self.stock = stock
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Which channels, and how coarse along each axis: drawn as nnU-Net draws them."""
-        return self.stock.get_parameters(**data_dict)  # type: ignore[no-any-return]
 
     def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         shape = tuple(img.shape[1:])

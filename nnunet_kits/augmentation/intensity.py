@@ -1,5 +1,6 @@
 """Contrast and gamma: as few passes over the voxels as they need, with nnU-Net's parameters and draws."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,14 @@ from batchgeneratorsv2.transforms.intensity.contrast import ContrastTransform
 from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
 
 from nnunet_kits.augmentation import filter_kernels as kernels
+from nnunet_kits.augmentation.drawn import Drawn
 
 SMALLEST = np.float32(1e-7)
 """What nnU-Net divides by at least."""
 
 
-class _Intensity(ImageOnlyTransform):
-    """A transform of nnU-Net's whose draws are used."""
-
-    def __init__(self, stock: ImageOnlyTransform) -> None:
-        super().__init__()
-        self.stock = stock
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """As nnU-Net draws them."""
-        return self.stock.get_parameters(**data_dict)  # type: ignore[no-any-return]
+class _Intensity(Drawn, ImageOnlyTransform):
+    """A transform that changes all voxels of a channel."""
 
     def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         if img.dtype != torch.float32 or not img.is_contiguous() or img[0].numel() < 2:
@@ -32,8 +26,9 @@ class _Intensity(ImageOnlyTransform):
             self._change(img[channel].view(-1), number, params)
         return img
 
+    @abstractmethod
     def _change(self, values: torch.Tensor, number: int, params: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Change the values of the ``number``-th of the chosen channels, in place."""
 
 
 class Contrast(_Intensity):

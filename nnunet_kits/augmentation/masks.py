@@ -10,12 +10,10 @@ from acvl_utils.morphology.morphology_helper import label_with_component_sizes
 from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform
 from batchgeneratorsv2.transforms.nnunet import random_binary_operator as operators
 from batchgeneratorsv2.transforms.nnunet.random_binary_operator import ApplyRandomBinaryOperatorTransform
-from batchgeneratorsv2.transforms.nnunet.remove_connected_components import (
-    RemoveRandomConnectedComponentFromOneHotEncodingTransform,
-)
 from skimage.morphology import ball, disk
 
 from nnunet_kits.augmentation import mask_kernels as kernels
+from nnunet_kits.augmentation.drawn import Drawn
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,21 +79,13 @@ def organ_box(channel: np.ndarray) -> list[tuple[int, int]] | None:
     return None if bounds[0, 0] >= bounds[0, 1] else [(int(a), int(b)) for a, b in bounds]
 
 
-class BinaryOperators(ImageOnlyTransform):
+class BinaryOperators(Drawn, ImageOnlyTransform):
     """nnU-Net's ``ApplyRandomBinaryOperatorTransform`` inside the organ's box."""
-
-    def __init__(self, stock: ApplyRandomBinaryOperatorTransform) -> None:
-        super().__init__()
-        self.stock = stock
 
     @staticmethod
     def knows(stock: ApplyRandomBinaryOperatorTransform) -> bool:
         """Whether all its operators are among those we know."""
         return all(operator in OPERATORS for operator in stock.any_of_these)
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Which labels, operators and sizes: drawn as nnU-Net draws them."""
-        return self.stock.get_parameters(**data_dict)  # type: ignore[no-any-return]
 
     def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         if img.dtype != torch.float32:
@@ -135,16 +125,8 @@ def change(
         volumes[other][inside] = values
 
 
-class RemoveComponent(ImageOnlyTransform):
+class RemoveComponent(Drawn, ImageOnlyTransform):
     """nnU-Net's ``RemoveRandomConnectedComponentFromOneHotEncodingTransform`` inside the organ's box."""
-
-    def __init__(self, stock: RemoveRandomConnectedComponentFromOneHotEncodingTransform) -> None:
-        super().__init__()
-        self.stock = stock
-
-    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
-        """Which labels: drawn as nnU-Net draws them."""
-        return self.stock.get_parameters(**data_dict)  # type: ignore[no-any-return]
 
     def _apply_to_image(self, img: torch.Tensor, **params: Any) -> torch.Tensor:
         if img.dtype != torch.float32:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 
 from nnunet_kits.augmentation import sampling_kernels as kernels
+from nnunet_kits.augmentation.drawn import Drawn
 from nnunet_kits.augmentation.placement import PLACED, Placed
 
 PADDINGS = ("zeros", "constant")
@@ -23,7 +23,7 @@ PADDINGS = ("zeros", "constant")
 TIES = {"nearest": kernels.NEAREST, "lowest": kernels.LOWEST, "highest": kernels.HIGHEST}
 
 
-class FusedSpatial(BasicTransform):
+class FusedSpatial(Drawn):
     """nnU-Net's ``SpatialTransform`` in one pass.
 
     Args:
@@ -31,8 +31,7 @@ class FusedSpatial(BasicTransform):
     """
 
     def __init__(self, stock: SpatialTransform) -> None:
-        super().__init__()
-        self.stock = stock
+        super().__init__(stock)
         self._point = copy.copy(stock)  # draws the same numbers, but builds a grid of one voxel
         self._point.patch_size = (1,) * len(stock.patch_size)
         self._point._grid_cache = {}

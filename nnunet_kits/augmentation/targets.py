@@ -10,26 +10,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform, SegOnlyTransform
-from batchgeneratorsv2.transforms.nnunet.seg_to_onehot import MoveSegAsOneHotToDataTransform
+from batchgeneratorsv2.transforms.base.basic_transform import SegOnlyTransform
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
-from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
 from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
 from torch.nn.functional import interpolate
 
 from nnunet_kits.augmentation import label_kernels as kernels
+from nnunet_kits.augmentation.drawn import Drawn
 
 
 def _flat(labels: torch.Tensor) -> np.ndarray:
     return labels.reshape(-1).numpy()
 
 
-class RemoveLabel(SegOnlyTransform):
+class RemoveLabel(Drawn, SegOnlyTransform):
     """nnU-Net's ``RemoveLabelTransform`` in one pass."""
-
-    def __init__(self, stock: RemoveLabelTransform) -> None:
-        super().__init__()
-        self.stock = stock
 
     def _apply_to_segmentation(self, segmentation: torch.Tensor, **params: Any) -> torch.Tensor:
         if segmentation.dtype != torch.int16 or not segmentation.is_contiguous():
@@ -40,12 +35,8 @@ class RemoveLabel(SegOnlyTransform):
         return segmentation
 
 
-class OneHot(BasicTransform):
+class OneHot(Drawn):
     """nnU-Net's ``MoveSegAsOneHotToDataTransform``, each channel written once."""
-
-    def __init__(self, stock: MoveSegAsOneHotToDataTransform) -> None:
-        super().__init__()
-        self.stock = stock
 
     def apply(self, data_dict: dict[str, Any], **params: Any) -> dict[str, Any]:
         """Move one channel of the segmentation to the image."""
