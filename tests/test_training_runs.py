@@ -141,6 +141,26 @@ def test_a_training_without_deep_supervision_and_with_a_limit_of_its_own_goes_on
     assert set(np.unique(predict(again, small, "classes"))) <= {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    ("name", "form", "configuration", "augmentation"),
+    [
+        ("ResUNetTrainer_1epochs", "regions", "3d_fullres", "chen_zhang"),
+        ("ResUNetTrainer_TripleBatch_1epochs", "classes", "3d_fullres", "zhang"),
+        ("RecursiveUNet2DTrainer_TripleBatch_1epochs", "ignore", "2d", "zhang"),
+        ("RecursiveUNet2DTrainer_1epochs", "regions", "2d", "beheshtifard"),
+        ("RecursiveUNet2DTrainer_1epochs", "classes", "2d", "beheshtifard_tumor"),
+        ("RecursiveUNet2DTrainer_PositiveSlices_1epochs", "classes", "2d", "chen_jin"),
+    ],
+)
+def test_an_epoch_is_trained_with_every_set_of_augmentations(small, name, form, configuration, augmentation):
+    batch = 2 * SAMPLINGS[parse_trainer_name(name).sampling].images_per_case
+    settings = {"augmentation": augmentation}
+    trainer = make(name, form, configuration, settings=settings, batch_size=batch)
+    trainer.run_training()
+    assert np.isfinite([*trainer._logged("train_losses"), *trainer._logged("val_losses")]).all()
+    assert f"Patches are augmented as the set {augmentation} says" in Path(trainer.log_file).read_text()
+
+
 def test_a_cascade_trains_on_another_trainers_predictions_is_killed_and_goes_on(small):
     name = "PreActResUNetTrainer_UnifiedFocal_TumorFocus_AdamPlateauVal_Mixup_2epochs_after_nnUNetTrainer"
     options = {"form": "regions", "configuration": "3d_cascade_fullres", "settings": {"save_every": 1}}

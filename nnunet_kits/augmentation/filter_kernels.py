@@ -10,11 +10,11 @@ BLOCK = 4096
 
 @compiled
 def reflected(i, n):
-    """Index ``i`` reflected at both ends of an axis of ``n``, which are not repeated."""
-    if i < 0:
-        return -i
-    if i >= n:
-        return 2 * (n - 1) - i
+    """Index ``i`` reflected at both ends of an axis of ``n``, which are not repeated, as often as it takes."""
+    if n == 1:
+        return 0
+    while i < 0 or i >= n:
+        i = -i if i < 0 else 2 * (n - 1) - i
     return i
 
 

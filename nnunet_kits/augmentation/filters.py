@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from nnunet_kits.augmentation import filter_kernels as kernels
 from nnunet_kits.augmentation.drawn import Drawn
+from nnunet_kits.augmentation.set_spatial import TRUNCATE
 
 
 def gaussian_taps(sigma: float) -> np.ndarray:
@@ -25,12 +26,17 @@ def gaussian_taps(sigma: float) -> np.ndarray:
     return response[2 * reach - half : 2 * reach + half + 1].copy()
 
 
-def blur(channel: torch.Tensor, sigmas: Sequence[float]) -> None:
-    """Blur a contiguous channel ([z,] y, x) along every axis, in place; reflected at the borders."""
-    source = channel.numpy()
+def smooth(volume: np.ndarray, sigma: float) -> np.ndarray:
+    """A contiguous volume blurred along every axis, as :func:`~nnunet_kits.augmentation.set_spatial.smooth` does it."""
+    reach = int(TRUNCATE * sigma + 0.5)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return convolved(volume.copy(), [(taps / taps.sum()).astype(np.float32)] * volume.ndim)
+
+
+def convolved(source: np.ndarray, taps_of_axes: Sequence[np.ndarray]) -> np.ndarray:
+    """A contiguous channel ([z,] y, x) convolved along every axis, reflected at the borders; the source is used up."""
     shape = source.shape
-    for axis, sigma in enumerate(sigmas):
-        taps = gaussian_taps(float(sigma))
+    for axis, taps in enumerate(taps_of_axes):
         if axis == len(shape) - 1:
             lines = source.reshape(-1, shape[-1])
             kernels.blur_along(lines, taps, lines)
@@ -39,8 +45,7 @@ def blur(channel: torch.Tensor, sigmas: Sequence[float]) -> None:
             ways = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
             kernels.blur_across(source.reshape(ways), taps, blurred.reshape(ways))
             source = blurred
-    if source is not channel.numpy():
-        channel.copy_(torch.from_numpy(source))
+    return source
 
 
 class SeparableBlur(Drawn, ImageOnlyTransform):
@@ -52,7 +57,9 @@ class SeparableBlur(Drawn, ImageOnlyTransform):
         if img.dtype != torch.float32 or not img.is_contiguous() or 3 * widest + 3 >= min(img.shape[1:]):
             return self.stock._apply_to_image(img, **params)
         for number, channel in enumerate(channels):
-            blur(img[channel], params["sigmas"] if self.stock.synchronize_channels else params["sigmas"][number])
+            sigmas = params["sigmas"] if self.stock.synchronize_channels else params["sigmas"][number]
+            taps = [gaussian_taps(float(sigma)) for sigma in sigmas]
+            img[channel].copy_(torch.from_numpy(convolved(img[channel].numpy(), taps)))
         return img
 
 

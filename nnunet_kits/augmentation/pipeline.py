@@ -9,6 +9,8 @@ from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
+from nnunet_kits.augmentation.set_steps import OneOf, Within
+
 STOCK_VARIABLE = "NNUNET_KITS_STOCK_LOADING"
 """Environment variable that, set to anything but 0, leaves loading and augmentation to nnU-Net."""
 
@@ -45,6 +47,13 @@ class Accelerated(ComposeTransforms):
         self.spatial: Any = first if getattr(first, "draws_from_the_shape", False) else None
 
 
+def is_accelerated(transforms: Any) -> bool:
+    """Whether :func:`accelerate` has made it."""
+    return isinstance(transforms, Accelerated) or (
+        isinstance(transforms, OneOf) and all(map(is_accelerated, transforms.pipelines))
+    )
+
+
 @functools.cache
 def warn_once(message: str) -> None:
     """Log a warning, once a process."""
@@ -62,14 +71,17 @@ def accelerate(transforms: BasicTransform) -> BasicTransform:
     From the same random state it gives the same results: nnU-Net's transforms draw, ours do what they drew.
 
     Args:
-        transforms: nnU-Net's ``ComposeTransforms``, as its trainers make them; anything else comes back as it is.
+        transforms: ``ComposeTransforms``, as nnU-Net's trainers make them, or :class:`OneOf` several; anything else
+            comes back as it is.
 
     Returns:
-        An :class:`Accelerated`. What is not known to us stays nnU-Net's, and all of it where numba is missing; then a
-        warning is logged, once a process. The same pipeline where ``STOCK_VARIABLE`` asks for it.
+        An :class:`Accelerated`, or one of several. What is not known to us stays nnU-Net's, and all of it where numba
+        is missing; then a warning is logged, once a process. The same pipeline where ``STOCK_VARIABLE`` asks for it.
     """
     if stock_is_asked_for():
         return transforms
+    if type(transforms) is OneOf:
+        return OneOf([accelerate(pipeline) for pipeline in transforms.pipelines])
     if type(transforms) is not ComposeTransforms:
         warn_once(f"{type(transforms).__name__} is no pipeline known to us: nnU-Net's own transforms are used.")
         return transforms
@@ -82,6 +94,8 @@ def accelerate(transforms: BasicTransform) -> BasicTransform:
     def replaced(transform: BasicTransform) -> BasicTransform:
         if type(transform) is RandomTransform:
             return RandomTransform(replaced(transform.transform), transform.apply_probability)
+        if type(transform) is Within:
+            return Within(transform.labels, replaced(transform.transform))
         ours = replacements.replacement(transform)
         if ours is None and type(transform).__module__.split(".")[0] != __package__.split(".")[0]:
             if type(transform).__name__ not in CHEAP:

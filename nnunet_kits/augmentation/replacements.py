@@ -21,11 +21,13 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 from nnunet_kits.augmentation.filters import LowResolution, SeparableBlur
 from nnunet_kits.augmentation.intensity import Contrast, Gamma
 from nnunet_kits.augmentation.masks import BinaryOperators, RemoveComponent
-from nnunet_kits.augmentation.spatial import FusedSpatial
+from nnunet_kits.augmentation.set_spatial import SetSpatial
+from nnunet_kits.augmentation.spatial import FusedSet, FusedSpatial
 from nnunet_kits.augmentation.targets import OneHot, RemoveLabel, Targets
 
 REPLACEMENTS: Mapping[type[BasicTransform], Callable[[Any], BasicTransform]] = {
     SpatialTransform: FusedSpatial,
+    SetSpatial: FusedSet,
     GaussianBlurTransform: SeparableBlur,
     SimulateLowResolutionTransform: LowResolution,
     ContrastTransform: Contrast,

@@ -15,6 +15,7 @@ from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 
 from nnunet_kits.augmentation import sampling_kernels as kernels
 from nnunet_kits.augmentation.drawn import Drawn
+from nnunet_kits.augmentation.filters import smooth
 from nnunet_kits.augmentation.placement import PLACED, Placed
 
 PADDINGS = ("zeros", "constant")
@@ -189,6 +190,14 @@ class FusedSpatial(Drawn):
             places[-dim:] = (_places(placed.drawn["grid"], placed.shape) - from_there).reshape(dim, rows, shape[-1])
             kernels.sample_places(*given, places.numpy(), *results)
         return out_image, out_labels
+
+
+class FusedSet(FusedSpatial):
+    """:class:`~nnunet_kits.augmentation.set_spatial.SetSpatial` in one pass."""
+
+    def draw(self, image: torch.Tensor) -> dict[str, Any]:
+        """As the set draws."""
+        return self.stock.draw(image, smooth)  # type: ignore[no-any-return]
 
 
 def _as_volume(source: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, int]]:

@@ -20,6 +20,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run(options: argparse.Namespace) -> Result:
     """List them, or take one name apart."""
     from nnunet_kits.architectures import NETWORKS
+    from nnunet_kits.augmentation.sets import set_summaries
     from nnunet_kits.losses import LOSSES
     from nnunet_kits.training.names import GRAMMAR, MIXUP, PLANNED, parse_trainer_name
     from nnunet_kits.training.optimisation import OPTIMISATIONS
@@ -47,11 +48,15 @@ def run(options: argparse.Namespace) -> Result:
         for name, summary in summaries.items():
             print(f"  {name:17} {summary}")
     print(f"{MIXUP}:\n  images of a batch, and their losses, are mixed in pairs")
+    augmentations = set_summaries()
+    print("Augmentations, by the setting augmentation of the plans:")
+    for name, summary in augmentations.items():
+        print(f"  {name:18} {summary}")
     print("Published systems, which take the same parts:")
     plans = {name: published.plans for name, published in PUBLISHED.items()}
     for name, its in plans.items():
         print(f"  {name:27} for {its}")
-    return Result({"grammar": GRAMMAR, **known, "published": plans})
+    return Result({"grammar": GRAMMAR, **known, "augmentations": augmentations, "published": plans})
 
 
 def _summaries(registry: Any) -> dict[str, str]:

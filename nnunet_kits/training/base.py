@@ -17,7 +17,9 @@ from torch import nn
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.architectures.precision import in_float32
 from nnunet_kits.architectures.topology import Topology
+from nnunet_kits.augmentation import set_pipeline
 from nnunet_kits.augmentation.pipeline import accelerate, stock_is_asked_for
+from nnunet_kits.augmentation.sets import DEFAULT_SET, load_set
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
@@ -62,6 +64,8 @@ class KitsTrainer(SafeTrainer):
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.settings = self._settings_of(self.configuration_manager, self.configuration_name)
+        named = self.settings.augmentation
+        self.augmentation = None if named == DEFAULT_SET else load_set(named)
         self.num_epochs = self.parts.epochs
         self._feed, self._epochs_run = Feed(), 0
         self._take_settings()
@@ -305,9 +309,13 @@ class KitsTrainer(SafeTrainer):
         compatibility.check_mixup(type(self).__name__, self.parts, self.batch_size)
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, ...]:
-        """Augmentation as nnU-Net configures it, mirrored along the axes that the plans ask for."""
+        """Augmentation as nnU-Net configures it, or a set; mirrored along the axes that the plans ask for."""
         rotation, dummy_2d, patch_size, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
-        given = self.settings
+        given, chosen = self.settings, self.augmentation
+        if chosen is not None:
+            size = self.configuration_manager.patch_size
+            dummy_2d, patch_size = False, np.array(set_pipeline.size_with_margin(chosen, size))
+            axes = self.inference_allowed_mirroring_axes = chosen.mirror_axes(len(size)) or None
         if given.mirror_axes is not None:
             axes = self.inference_allowed_mirroring_axes = tuple(given.mirror_axes) or None
         if given.prediction_mirror_axes is not None:
@@ -324,10 +332,28 @@ class KitsTrainer(SafeTrainer):
         """nnU-Net's validation pipeline, with ours in place of what is slow."""
         return accelerate(nnUNetTrainer.get_validation_transforms(*given, **options))
 
+    def _transforms_of_the_set(self, patch_size: Any, *given: Any, **options: Any) -> BasicTransform:
+        """The training pipeline of the chosen set, called as nnU-Net calls its own."""
+        assert self.augmentation is not None
+        stock, labels = (
+            nnUNetTrainer.get_training_transforms(patch_size, *given, **options),
+            self.dataset_json["labels"],
+        )
+        made = set_pipeline.pipeline(self.augmentation, patch_size, stock, labels)
+        left_out = self.augmentation.missing_labels(labels)
+        self.print_to_log_file(
+            f"Patches are augmented as the set {self.augmentation.name} says: {self.augmentation.summary}."
+            + (f" Its steps for {', '.join(left_out)} are left out: the dataset has none of them." if left_out else "")
+        )
+        return accelerate(made) if self.settings.fast_loading else made
+
     def get_dataloaders(self) -> tuple[Any, Any]:
         """The sampling's loaders, which read no more than they use; or nnU-Net's, where these are asked for."""
+        if self.augmentation is not None:
+            self.get_training_transforms = self._transforms_of_the_set  # type: ignore[method-assign]
         if not self.settings.fast_loading:
-            self.get_training_transforms = nnUNetTrainer.get_training_transforms  # type: ignore[method-assign]
+            if self.augmentation is None:
+                self.get_training_transforms = nnUNetTrainer.get_training_transforms  # type: ignore[method-assign]
             self.get_validation_transforms = nnUNetTrainer.get_validation_transforms  # type: ignore[method-assign]
         if self.parts.sampling == DEFAULT_SAMPLING and (stock_is_asked_for() or not self.settings.fast_loading):
             self.print_to_log_file("Patches are read and augmented by nnU-Net's loader and transforms.")

@@ -15,7 +15,8 @@ from batchgenerators.dataloading.single_threaded_augmenter import SingleThreaded
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_kits.augmentation.loader import BoxLoader
-from nnunet_kits.augmentation.pipeline import Accelerated
+from nnunet_kits.augmentation.pipeline import is_accelerated
+from nnunet_kits.augmentation.set_steps import OneOf
 from nnunet_kits.training.feeding import loading_processes
 from nnunet_kits.training.passes import Passes
 from nnunet_kits.training.sampling import Sampling
@@ -139,7 +140,7 @@ class Triple:
     Args:
         inner: the part of the patch that is the network's, without the margin that rotations need.
         plain: transforms of the first.
-        augmented: transforms of the two others.
+        augmented: transforms of the two others; of several to choose from, two different ones.
     """
 
     def __init__(self, inner: Sequence[slice], plain: Any, augmented: Any) -> None:
@@ -148,10 +149,10 @@ class Triple:
     def __call__(self, image: torch.Tensor, segmentation: torch.Tensor) -> dict[str, Any]:
         """Image (c, [z,] y, x) -> (3, c, [z,] y, x), and so the segmentation, or each of a list of them."""
         inner = (slice(None), *self.inner)
+        copies = self.augmented.different(2) if isinstance(self.augmented, OneOf) else [self.augmented] * 2
         results = [
             self.plain(image=image[inner].clone(), segmentation=segmentation[inner].clone()),
-            self.augmented(image=image.clone(), segmentation=segmentation.clone()),
-            self.augmented(image=image.clone(), segmentation=segmentation.clone()),
+            *(augmented(image=image.clone(), segmentation=segmentation.clone()) for augmented in copies),
         ]
         targets = [result["segmentation"] for result in results]
         return {
@@ -229,7 +230,7 @@ def _transforms(trainer: "nnUNetTrainer") -> tuple[Any, Any, Any]:
     augmented = trainer.get_training_transforms(
         manager.patch_size, rotation, scales, mirrored, dummy_2d, use_mask_for_norm=masks, **task
     )
-    whose = "our loops" if isinstance(augmented, Accelerated) else "nnU-Net's transforms"
+    whose = "our loops" if is_accelerated(augmented) else "nnU-Net's transforms"
     trainer.print_to_log_file(f"Patches are augmented by {whose}.")
     return with_margin, augmented, trainer.get_validation_transforms(scales, **task)
 

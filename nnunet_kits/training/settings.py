@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from nnunet_kits.augmentation.sets import DEFAULT_SET, set_names
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.training.rules import (
     Rule,
@@ -67,6 +68,13 @@ PlateauFields = Annotated[
     Rule(lambda v: isinstance(v, dict), f"an object of {', '.join(rules_of(Plateau))}", rules_of(Plateau)),
 ]
 Switch = Annotated[bool, Rule(lambda v: isinstance(v, bool), "true or false")]
+Set = Annotated[
+    str,
+    Rule(
+        lambda v: isinstance(v, str) and (v in set_names() or v.endswith(".json")),
+        f"one of {', '.join(set_names())}, or a .json file",
+    ),
+]
 Encoder = Annotated[str, Rule(lambda v: isinstance(v, str) and bool(v), "a file, 'hub' or 'none'")]
 Best = Annotated[str | None, one_of("ema_dice", LOWEST_LOSS)]
 
@@ -99,6 +107,7 @@ class TrainingSettings:
         mixup_alpha: both parameters of the beta distribution that mixup's shares are drawn from.
         mixup_probability: share of the iterations whose batch is mixed.
         imagenet_weights: a file of encoder weights, ``hub`` or ``none``.
+        augmentation: name of a set of augmentations, or a JSON file with one; ``nnunet`` for nnU-Net's own.
         fast_loading: whether patches are read and augmented by our loops; else by nnU-Net's.
     """
 
@@ -122,6 +131,7 @@ class TrainingSettings:
     mixup_alpha: Positive = None
     mixup_probability: Probability = None
     imagenet_weights: Encoder = "hub"
+    augmentation: Set = DEFAULT_SET
     fast_loading: Switch = True
 
 

@@ -1,0 +1,165 @@
+"""The spatial steps of a set: drawn as the set says, and read by nnU-Net's transform or by our loops."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from scipy.ndimage import gaussian_filter
+
+from nnunet_kits.augmentation.sets import AXES, SPATIAL, Step
+
+REACH = 4
+"""Standard deviations of a displacement that the margin of a patch has room for."""
+
+TRUNCATE = 3.0
+"""Standard deviations at which the kernel of a displacement ends. Source: MONAI, ``Rand3DElastic``."""
+
+
+def smooth(volume: np.ndarray, sigma: float) -> np.ndarray:
+    """A volume, blurred along every axis and reflected at its borders."""
+    return gaussian_filter(volume, sigma, mode="mirror", truncate=TRUNCATE)  # type: ignore[no-any-return]
+
+
+def rotation_matrix(degrees: Mapping[str, float], dimensions: int) -> np.ndarray:
+    """The rotation about some of the axes z, y, x; patches of two dimensions turn about z."""
+    matrix = np.eye(dimensions)
+    for axis, angle in degrees.items():
+        plane = [AXES[-dimensions:].index(other) for other in AXES if other != axis]
+        cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        turn = np.eye(dimensions)
+        turn[np.ix_(plane, plane)] = [[cosine, -sine], [sine, cosine]]
+        matrix = matrix @ turn
+    return matrix
+
+
+class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
+    """nnU-Net's spatial transform with the draws of a set.
+
+    The place of a voxel in the source, both from the middle: ``rotation @ (shares * (voxel + displacement) + shift)``.
+
+    Args:
+        patch_size: ([z,] y, x) of what comes out.
+        steps: of a set; others than those that move voxels are passed over.
+    """
+
+    def __init__(self, patch_size: Sequence[int], steps: Iterable[Step]) -> None:
+        super().__init__(tuple(patch_size), 0, False, border_mode_seg="constant", padding_value_seg=-1)
+        self.steps = {step.kind: step for step in steps if step.kind in SPATIAL}
+        self.axes = AXES[-len(self.patch_size) :]
+
+    def _range(self, kind: str, key: str, default: float) -> tuple[float, float]:
+        """What a step of this kind draws from; the default where there is none."""
+        low, high = self.steps[kind].given[key] if kind in self.steps else (default, default)
+        return low, high
+
+    def _turned_about(self) -> list[str]:
+        """Axes of the rotation; patches of two dimensions turn about z alone."""
+        return [axis for axis in self.steps["rotation"].given["about"] if len(self.axes) == 3 or axis == "z"]
+
+    def _is_done(self, kind: str) -> bool:
+        return kind in self.steps and np.random.uniform() < self.steps[kind].probability
+
+    def _factors(self, kind: str, key: str) -> np.ndarray:
+        """Factors of the axes, 1 where a step does not reach."""
+        given, factors = self.steps[kind].given, np.ones(len(self.axes))
+        low, high = given[key]
+        chosen = [number for number, axis in enumerate(self.axes) if axis in given["axes"]]
+        draws = len(chosen) if given.get("each_axis") else 1
+        factors[chosen] = [_between(low, high, given.get("halves", False)) for _ in range(draws)]
+        return factors
+
+    def draw(self, image: torch.Tensor, smoothed: Callable[[np.ndarray, float], np.ndarray] = smooth) -> dict[str, Any]:
+        """Parameters for an image of which only the shape (channels, [z,] y, x) matters.
+
+        Args:
+            image: the image.
+            smoothed: blurs a volume.
+
+        Returns:
+            nnU-Net's own, ``grid`` only with an elastic deformation, and what they are made of: ``degrees``,
+            ``shares``, ``shift``, ``sigma``, ``magnitude``; None where a step is not done.
+        """
+        size, dimensions = np.asarray(self.patch_size), len(self.axes)
+        drawn: dict[str, Any] = dict.fromkeys(("degrees", "shares", "shift", "sigma", "magnitude"))
+        shares, shift, turn = np.ones(dimensions), np.zeros(dimensions), np.eye(dimensions)
+        if self._is_done("rotation"):
+            low, high = self._range("rotation", "degrees", 0)
+            drawn["degrees"] = {axis: np.random.uniform(low, high) for axis in self._turned_about()}
+            turn = rotation_matrix(drawn["degrees"], dimensions)
+        if self._is_done("zoom"):
+            drawn["shares"] = shares = shares / self._factors("zoom", "factor")
+        if self._is_done("crop"):
+            factors = self._factors("crop", "share")
+            if self.steps["crop"].given.get("anywhere"):
+                room = np.maximum(0, 1 - factors) * size / 2
+                drawn["shift"] = shift = np.random.uniform(-room, room)
+            drawn["shares"] = shares = shares * factors
+        displacement = None
+        if self._is_done("elastic"):
+            drawn["sigma"] = np.random.uniform(*self._range("elastic", "sigma_voxels", 1))
+            drawn["magnitude"] = np.random.uniform(*self._range("elastic", "magnitude_voxels", 0))
+            displacement = self._displacement(drawn["sigma"], drawn["magnitude"], smoothed)
+        moved = drawn["degrees"] is not None or drawn["shares"] is not None
+        shape = image.shape[1:]
+        drawn["affine"] = turn @ np.diag(shares) if moved else None
+        drawn["center_location_in_pixels"] = [float(edge / 2 + s) for edge, s in zip(shape, turn @ shift, strict=True)]
+        drawn["elastic_offsets"] = displacement
+        drawn["grid"] = None if displacement is None else self._grid(drawn, shape)
+        return drawn
+
+    def _displacement(self, sigma: float, magnitude: float, smoothed: Callable[..., np.ndarray]) -> torch.Tensor:
+        """Even noise from -1 to 1, blurred, times the magnitude: (axes, *patch), voxels."""
+        generator = torch.Generator().manual_seed(int(np.random.randint(2**31)))
+        noise = torch.rand((len(self.axes), *self.patch_size), generator=generator).mul_(2).sub_(1)
+        for axis in noise.numpy():
+            axis[...] = smoothed(axis, sigma)
+        return noise.mul_(magnitude)
+
+    def _grid(self, drawn: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
+        """The places of all voxels as torch's sampler takes them: (*patch, axes in reverse), -1 to 1."""
+        places = self._get_base_grid_clone()
+        if drawn["elastic_offsets"] is not None:
+            places += drawn["elastic_offsets"].movedim(0, -1)
+        if drawn["affine"] is not None:
+            places = places @ torch.from_numpy(drawn["affine"].T).float()
+        places += torch.tensor([c - s / 2 for c, s in zip(drawn["center_location_in_pixels"], shape, strict=True)])
+        return (places / (torch.tensor([float(edge) for edge in shape]) / 2)).flip(-1)
+
+    def get_parameters(self, **data_dict: Any) -> dict[str, Any]:
+        """What :meth:`draw` draws, with the places of all voxels where any is moved."""
+        image = data_dict["image"]
+        drawn = self.draw(image)
+        if drawn["grid"] is None and drawn["affine"] is not None:
+            drawn["grid"] = self._grid(drawn, image.shape[1:])
+        return drawn
+
+    def size_with_margin(self) -> list[int]:
+        """The patch with all that its voxels may be read from; of a deformation nearly all."""
+        size, dimensions = np.asarray(self.patch_size), len(self.axes)
+        widest = np.ones(dimensions)
+        for kind, key in (("zoom", "factor"), ("crop", "share")):
+            low, high = self._range(kind, key, 1)
+            reached = [axis in self.steps[kind].given["axes"] if kind in self.steps else False for axis in self.axes]
+            widest[reached] *= max(1, 1 / low if kind == "zoom" else high)
+        if "elastic" in self.steps:
+            sigma, _ = self._range("elastic", "sigma_voxels", 1)
+            _, magnitude = self._range("elastic", "magnitude_voxels", 0)
+            deviation = magnitude / math.sqrt(3) * (2 * math.sqrt(math.pi) * sigma) ** (-dimensions / 2)
+            size = size + 2 * math.ceil(REACH * deviation)
+        turn = np.eye(dimensions)
+        if "rotation" in self.steps:
+            angle = min(90, max(map(abs, self._range("rotation", "degrees", 0))))
+            for axis in self._turned_about():
+                turn = turn @ np.maximum(np.eye(dimensions), np.abs(rotation_matrix({axis: angle}, dimensions)))
+        return [math.ceil(edge - 1e-9) for edge in turn @ (widest * size)]
+
+
+def _between(low: float, high: float, halves: bool) -> float:
+    """A number of a range, drawn evenly; with ``halves`` below 1 half of the time."""
+    if not halves:
+        return float(np.random.uniform(low, high))
+    below = np.random.uniform() < 0.5 and low < 1
+    return float(np.random.uniform(low, min(high, 1)) if below else np.random.uniform(max(low, 1), high))
