@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nnunet_kits.architectures import NETWORKS
+from nnunet_kits.augmentation.sets import KINDS, set_names
 from nnunet_kits.cli.main import parser
 from nnunet_kits.losses import LOSSES
 from nnunet_kits.planning.presets import CONFIGURATION_KEYS, OPTIONAL_KEYS, load_preset, preset_names
@@ -219,6 +220,14 @@ def test_every_part_of_a_trainer_has_a_row_in_the_reference():
 def test_the_reference_names_the_source_of_every_network_and_loss():
     page = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text(DOCS / "reference" / "trainers.md")).replace("\n", " ")
     assert [name for name, part in {**NETWORKS, **LOSSES}.items() if part.source not in page] == []
+
+
+def test_every_augmentation_and_kind_has_a_row_in_the_reference():
+    page = text(DOCS / "reference" / "augmentations.md")
+    assert [name for name in (*set_names(), *KINDS) if f"\n| `{name}` |" not in page] == []
+    for kind, rules in KINDS.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{kind}` |"))
+        assert [key for key in rules if f"`{key}`" not in row.split(" | ")[1]] == []
 
 
 def test_every_preset_key_and_training_setting_has_a_row_in_the_reference():
