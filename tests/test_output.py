@@ -38,8 +38,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def stubs(monkeypatch, tmp_path):
+def stubs(monkeypatch, nnunet, tmp_path):
     """What takes minutes or a GPU answers at once."""
+    (nnunet / "nnUNet_preprocessed" / "Dataset220_KiTS2023").mkdir()
+    plans = nnunet / "nnUNet_preprocessed" / "Dataset220_KiTS2023" / "KiTSCascadePlans.json"
+    plans.write_text('{"configurations": {"3d_fullres": {}}}')
     check = doctor.Check("Python", "ok", "3.11")
     outcome = Outcome("3d_fullres", tmp_path, 1, 0, 1)
     for name, answer in (

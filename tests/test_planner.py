@@ -5,11 +5,12 @@ import json
 import pytest
 from small_plans import dataset_json
 
-from nnunet_kits.cli.main import main
+from nnunet_kits.cli.main import main, parser
 from nnunet_kits.errors import PlanError
 from nnunet_kits.planning.planner import plan_dataset
 from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names
 from nnunet_kits.preprocessing.dataset import Outcome
+from nnunet_kits.training.names import parse_trainer_name
 
 DATASET = "Dataset220_KiTS2023"
 
@@ -39,15 +40,54 @@ def read(plans_file):
     return json.loads(plans_file.read_text())["configurations"]
 
 
-def test_plan_and_preprocess_name_the_next_command_with_the_presets_own_trainer(converted, capsys, monkeypatch):
+def next_commands(printed):
+    """The commands that a verb ends with, without their remarks."""
+    _, _, told = printed.rpartition("Next:")
+    return [line.split("   #")[0].strip() for line in told.strip().splitlines()]
+
+
+def test_plan_and_preprocess_name_the_next_commands_with_the_presets_own_trainers(converted, capsys, monkeypatch):
+    plans = "-p KiTSChenZhang25DPlans -tr"
+    training = [
+        f"nnUNetv2_train 220 3d_lowres 0 {plans} ChenZhangCoarseTrainer",
+        f"nnUNetv2_train 220 3d_fullres 0 {plans} ChenZhang25DTrainer",
+        f"nnunet_kits cascade -d 220 {plans} ChenZhang25DTrainer_after_ChenZhangCoarseTrainer",
+    ]
     assert main(["plan", "-d", "220", "--preset", "KiTSChenZhang25DPlans"]) == 0
-    assert capsys.readouterr().out.endswith("\nNext: nnunet_kits preprocess -d 220 -p KiTSChenZhang25DPlans\n")
-    for configuration, trainer in (("3d_lowres", "ChenZhangCoarseTrainer"), ("3d_fullres", "ChenZhang25DTrainer")):
-        done = [Outcome(configuration, converted, 1, 0, 1)]
-        monkeypatch.setattr("nnunet_kits.preprocessing.dataset.preprocess_dataset", lambda *_, done=done: done)
-        assert main(["preprocess", "-d", "220", "-p", "KiTSChenZhang25DPlans"]) == 0
-        last = capsys.readouterr().out.splitlines()[-1]
-        assert last == f"Next: nnUNetv2_train 220 {configuration} 0 -p KiTSChenZhang25DPlans -tr {trainer}"
+    preprocess = "nnunet_kits preprocess -d 220 -p KiTSChenZhang25DPlans"
+    assert next_commands(capsys.readouterr().out) == [preprocess, *training]
+    monkeypatch.setattr(
+        "nnunet_kits.preprocessing.dataset.preprocess_dataset", lambda *_: [Outcome("3d_lowres", converted, 1, 0, 1)]
+    )
+    for configurations, told in (((), training), (("3d_fullres", "3d_cascade_fullres"), training[1:2])):
+        words = ["-c", *configurations] if configurations else []
+        assert main(["preprocess", "-d", "220", "-p", "KiTSChenZhang25DPlans", *words]) == 0
+        assert next_commands(capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_commands_that_plan_names_are_taken_and_their_trainers_exist(converted, capsys, preset):
+    assert main(["plan", "-d", "220", "--preset", preset]) == 0
+    preprocess, *training = next_commands(capsys.readouterr().out)
+    assert parser().parse_args(preprocess.split()[1:]).plans == preset
+    for command in training:
+        program, *words = command.split()
+        assert parse_trainer_name(words[words.index("-tr") + 1])
+        if program == "nnunet_kits":
+            assert parser().parse_args(words).plans == preset
+        else:
+            assert (program, words[0], words[2:5]) == ("nnUNetv2_train", "220", ["0", "-p", preset])
+    said = [word for command in training for word in command.split() if word in load_preset(preset).configurations]
+    assert set(said) == {name for name, c in load_preset(preset).configurations.items() if "previous_stage" not in c}
+
+
+def test_a_preset_of_ones_own_names_its_own_trainer_next(converted, capsys, tmp_path):
+    content = json.loads((PRESETS_FOLDER / "KiTSZhangPlans.json").read_text())
+    content["trainers"]["3d_fullres"] = "PlainUNetTrainer_20epochs"
+    (tmp_path / "Mine.json").write_text(json.dumps(content))
+    assert main(["plan", "-d", "220", "--preset", str(tmp_path / "Mine.json")]) == 0
+    last = next_commands(capsys.readouterr().out)[-1]
+    assert last == "nnUNetv2_train 220 3d_fullres 0 -p Mine -tr PlainUNetTrainer_20epochs"
 
 
 def test_the_cascade_preset_becomes_plans_that_nnunet_reads_and_builds(converted):

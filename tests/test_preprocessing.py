@@ -246,7 +246,8 @@ def test_the_command_leaves_what_nnunet_leaves_and_keeps_what_is_done(planned, c
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "3d_fullres: 5 cases preprocessed by 1 worker, 0 kept" in printed
-    assert printed.endswith("Next: nnUNetv2_train 220 2d 0 -p SmallPlans -tr ResUNetTrainer\n")
+    told = [f"  nnUNetv2_train 220 {c} 0 -p SmallPlans -tr ResUNetTrainer\n" for c in ("2d", "3d_fullres")]
+    assert printed.endswith("Next:\n" + "".join(told))  # without its low resolution the cascade cannot be trained
     for folder in ("Small_2d", "Small_3d_fullres"):
         assert_same_folder(ours / folder, stock / folder)
     copies = {file.name: file.read_bytes() for file in (ours / "gt_segmentations").iterdir()}

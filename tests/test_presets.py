@@ -3,7 +3,7 @@ import json
 import pytest
 
 from nnunet_kits.errors import PlanError, TrainingError
-from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names, trainer_for
+from nnunet_kits.planning.presets import PRESETS_FOLDER, load_preset, preset_names, training_commands
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.settings import TrainingSettings, training_settings
@@ -31,8 +31,25 @@ def test_every_preset_names_a_trainer_of_its_system_for_every_configuration(name
 
 
 def test_plans_of_no_preset_go_with_the_residual_unet():
-    assert trainer_for("KiTSZhangPlans", "3d_fullres") == "ZhangResUNetTrainer"
-    assert trainer_for("nnUNetPlans", "3d_fullres") == "ResUNetTrainer"
+    plain = {"3d_fullres": {}}
+    for plans, trainer in (("KiTSZhangPlans", "ZhangResUNetTrainer"), ("nnUNetPlans", "ResUNetTrainer")):
+        assert training_commands(7, plans, plain) == [f"nnUNetv2_train 7 3d_fullres 0 -p {plans} -tr {trainer}"]
+
+
+def test_a_cascade_is_told_where_its_low_resolution_is_and_the_low_resolution_first():
+    configurations = {
+        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"},
+        "3d_fullres": {},
+        "3d_lowres": {"next_stage": "3d_cascade_fullres"},
+    }
+    told = training_commands(7, "nnUNetPlans", configurations, {"3d_lowres": "PlainUNetTrainer"})
+    assert told == [
+        "nnUNetv2_train 7 3d_lowres 0 -p nnUNetPlans -tr PlainUNetTrainer",
+        "nnunet_kits cascade -d 7 -p nnUNetPlans -tr ResUNetTrainer",
+        "nnUNetv2_train 7 3d_fullres 0 -p nnUNetPlans -tr ResUNetTrainer",
+    ]
+    del configurations["3d_lowres"]
+    assert len(training_commands(7, "nnUNetPlans", configurations)) == 1
 
 
 def test_the_cascade_preset_says_what_george_2021_says():

@@ -4,6 +4,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 
+from nnunet_kits.cli.lines import say_next
 from nnunet_kits.cli.output import Result
 from nnunet_kits.releases import RELEASES, either
 
@@ -97,10 +98,7 @@ def run(options: argparse.Namespace) -> Result:
         f"nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans",
         f"nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans",
     ]
-    remarks = ("", "   # others: nnunet_kits plan --list", "")
-    logger.info("Next:")
-    for command, remark in zip(following, remarks, strict=True):
-        logger.info(f"  {command}{remark}")
+    say_next(following, ("", "   # others: nnunet_kits plan --list"))
     return Result(
         {
             "dataset": made.dataset,

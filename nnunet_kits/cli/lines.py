@@ -3,10 +3,11 @@
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 PACKAGE = "nnunet_kits"
+logger = logging.getLogger(__name__)
 
 
 class Lines(logging.Handler):
@@ -50,3 +51,13 @@ def shown(options: argparse.Namespace) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(before[0])
         logger.propagate = before[1]
+
+
+def say_next(commands: Sequence[str], remarks: Sequence[str] = ()) -> None:
+    """Say what to type next: one command in the same line, several in lines of their own, each with its remark."""
+    if len(commands) == 1:
+        logger.info(f"Next: {commands[0]}")
+        return
+    logger.info("Next:")
+    for number, command in enumerate(commands):
+        logger.info(f"  {command}{remarks[number] if number < len(remarks) else ''}")

@@ -3,6 +3,7 @@
 import argparse
 import logging
 
+from nnunet_kits.cli.lines import say_next
 from nnunet_kits.cli.output import Result
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run(options: argparse.Namespace) -> Result:
     """Write the plans, and say what to type next."""
     from nnunet_kits.errors import PlanError
-    from nnunet_kits.planning.presets import load_preset, preset_names
+    from nnunet_kits.planning.presets import load_preset, preset_names, training_commands
 
     if options.list:
         presets = {name: load_preset(name).summary for name in preset_names()}
@@ -48,6 +49,9 @@ def run(options: argparse.Namespace) -> Result:
     logger.info(f"Plans written: {plans_file}")
     if stale:
         logger.warning(f"The preprocessed data of {', '.join(stale)} is from other plans: preprocess again.")
-    following = f"nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}"
-    logger.info(f"Next: {following}")
-    return Result({"plans": plans_file, "stale": stale, "next": [following]})
+    following = [
+        f"nnunet_kits preprocess -d {options.dataset_id} -p {preset.name}",
+        *training_commands(options.dataset_id, preset.name, preset.configurations, preset.trainers),
+    ]
+    say_next(following)
+    return Result({"plans": plans_file, "stale": stale, "next": following})

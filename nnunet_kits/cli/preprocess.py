@@ -1,8 +1,10 @@
 """The verb ``preprocess``: the arrays that nnUNetv2_preprocess would write, many times faster."""
 
 import argparse
+import json
 import logging
 
+from nnunet_kits.cli.lines import say_next
 from nnunet_kits.cli.output import Result
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ def run(options: argparse.Namespace) -> Result:
 
     if options.workers is not None and options.workers < 1:
         raise PreprocessingError(f"-np is {options.workers}, but must be at least 1.")
-    from nnunet_kits.planning.presets import trainer_for
+    from nnunet_kits.environment import nnunet_folder
+    from nnunet_kits.planning.presets import training_commands
     from nnunet_kits.preprocessing.dataset import preprocess_dataset
 
     outcomes = preprocess_dataset(
@@ -45,8 +48,9 @@ def run(options: argparse.Namespace) -> Result:
         logger.info(
             f"{outcome.configuration}: {outcome.made} cases preprocessed{by}, {outcome.kept} kept, {outcome.folder}"
         )
-    first = outcomes[0].configuration
-    trainer = trainer_for(options.plans, first)
-    following = f"nnUNetv2_train {options.dataset_id} {first} 0 -p {options.plans} -tr {trainer}"
-    logger.info(f"Next: {following}")
-    return Result({"configurations": outcomes, "next": [following]})
+    plans = next(nnunet_folder("nnUNet_preprocessed").glob(f"Dataset{options.dataset_id:03d}_*/{options.plans}.json"))
+    planned = json.loads(plans.read_text(encoding="utf-8"))["configurations"]
+    ready = {name: planned[name] for name in options.configurations or planned}
+    following = training_commands(options.dataset_id, options.plans, ready)
+    say_next(following)
+    return Result({"configurations": outcomes, "next": following})

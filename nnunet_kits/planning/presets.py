@@ -62,10 +62,34 @@ def preset_names() -> list[str]:
     return sorted(p.stem for p in PRESETS_FOLDER.glob("*.json"))
 
 
-def trainer_for(plans: str, configuration: str) -> str:
-    """The trainer that goes with plans of this name: their preset's, else :data:`DEFAULT_TRAINER`."""
-    trainers = load_preset(plans).trainers if plans in preset_names() else {}
-    return trainers.get(configuration, DEFAULT_TRAINER)
+def training_commands(
+    dataset_id: int,
+    plans: str,
+    configurations: Mapping[str, Mapping[str, Any]],
+    trainers: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What to type to train each configuration, the lower resolution before the higher one.
+
+    A cascade is trained whole, by ``nnunet_kits cascade``, and only where its low resolution is among the
+    configurations.
+
+    Args:
+        dataset_id: number of the dataset.
+        plans: name of the plans.
+        configurations: name -> configuration, as plans or presets have them.
+        trainers: configuration -> trainer; None for those of the preset of this name. :data:`DEFAULT_TRAINER` where
+            they say none.
+    """
+    if trainers is None:
+        trainers = load_preset(plans).trainers if plans in preset_names() else {}
+    commands = []
+    for name in sorted(configurations, key=lambda name: "next_stage" not in configurations[name]):
+        trainer = trainers.get(name, DEFAULT_TRAINER)
+        if "previous_stage" not in configurations[name]:
+            commands.append(f"nnUNetv2_train {dataset_id} {name} 0 -p {plans} -tr {trainer}")
+        elif configurations[name]["previous_stage"] in configurations:
+            commands.append(f"nnunet_kits cascade -d {dataset_id} -p {plans} -tr {trainer}")
+    return commands
 
 
 def load_preset(name_or_file: str) -> Preset:
