@@ -59,6 +59,15 @@ def canonical_spacing(affine: NDArray[np.float64]) -> tuple[float, float, float]
     return float(z), float(y), float(x)
 
 
+def slice_axis(affine: NDArray[np.float64]) -> int:
+    """Which axis of a volume runs along the body, so that axial slices lie across it.
+
+    Args:
+        affine: (4, 4) voxel index to RAS millimetres.
+    """
+    return int(np.argmin(_transform(affine)[:, 0]))
+
+
 def bounding_box(array: NDArray[Any]) -> Box | None:
     """The smallest box that holds every value that is not 0.
 

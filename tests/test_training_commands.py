@@ -33,6 +33,14 @@ def test_a_published_system_trains_validates_and_predicts_through_stock_commands
     names = ("-p", "SmallPlans", "-tr", TRAINER)
     output = world.run("nnUNetv2_train", 221, "3d_fullres", 0, *names, "-device", "cpu")
     assert "Mean Validation Dice" in output
+    model = world.root / "nnUNet_results" / DATASET / f"{TRAINER}__SmallPlans__3d_fullres"
+    world.run("nnunet_kits", "evaluate", "--model", model, "--year", 23)
+    ours = json.loads((model / "evaluation" / "metrics.json").read_text())
+    stock = json.loads((model / "fold_0" / "validation" / "summary.json").read_text())
+    theirs = {region: found["Dice"] for region, found in stock["mean"].items()}
+    for region, labels in (("kidney_and_mass", "(1, 2, 3)"), ("tumor", "2")):
+        assert ours["mean"]["dice"][region] == pytest.approx(theirs[labels])
+    assert ours["notes"] == ["nothing of fold_1: the means are over 1 of 2 folds."]
     predicted = world.root / "predicted"
     given = ("-i", world.root / "new", "-o", predicted, "-d", 221, "-c", "3d_fullres", "-f", 0)
     world.run("nnUNetv2_predict", *given, *names, *QUICK)

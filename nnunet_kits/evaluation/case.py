@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import EvaluationError, KitsError
-from nnunet_kits.evaluation.metrics import score_case
+from nnunet_kits.evaluation.dataset_labels import DatasetLabels
+from nnunet_kits.evaluation.metrics import Slices, score_case
 from nnunet_kits.evaluation.references import Pair
-from nnunet_kits.geometry import union_box
+from nnunet_kits.geometry import slice_axis, union_box
 from nnunet_kits.images import AFFINE_TOLERANCE_MM, LabelMap, read_labels
 from nnunet_kits.labels import Label
 from nnunet_kits.releases import release_of
@@ -23,12 +24,26 @@ class Protocol:
         labels: foreground labels that may occur.
         tolerances_mm: hierarchical evaluation class -> tolerance of its surface Dice.
         hd95: also the 95th percentile of the surface distances.
+        tables: also what :mod:`nnunet_kits.evaluation.paper_tables` needs.
+        dataset: labels of the dataset that the maps belong to; None for the year's own.
     """
 
     year: str
     labels: tuple[Label, ...]
     tolerances_mm: Mapping[str, float] = field(default_factory=dict)
     hd95: bool = False
+    tables: bool = False
+    dataset: DatasetLabels | None = None
+
+    @property
+    def values(self) -> Sequence[int]:
+        """What predictions may hold."""
+        return self.labels if self.dataset is None else sorted(self.dataset.values)
+
+    @property
+    def reference_values(self) -> Sequence[int]:
+        """What references may hold."""
+        return self.labels if self.dataset is None else range(1, self.dataset.highest + 1)
 
 
 def protocol_of(year: str, tolerances_mm: Sequence[float] | None = None, hd95: bool = False) -> Protocol:
@@ -90,7 +105,7 @@ def score_pair(task: tuple[Pair, Protocol]) -> dict[str, Any]:
     """
     pair, protocol = task
     try:
-        prediction = read_labels(pair.prediction, protocol.labels)
+        prediction = read_labels(pair.prediction, protocol.values)
         found = _score(prediction, pair.reference, protocol)
         if pair.samples:
             found["samples"] = [_score(prediction, sample, protocol) for sample in pair.samples]
@@ -101,17 +116,25 @@ def score_pair(task: tuple[Pair, Protocol]) -> dict[str, Any]:
 
 def _score(prediction: LabelMap, reference: Path, protocol: Protocol) -> dict[str, Any]:
     """Score a label map that is read against one that is not yet."""
-    true = read_labels(reference, protocol.labels)
+    true = read_labels(reference, protocol.reference_values)
     _check_grid(prediction, true, reference)
-    box = union_box(prediction.box, true.box)
-    return score_case(
-        prediction.within(box).T,  # the axes as the voxels lie in memory
-        true.within(box).T,
+    box, dataset, slices = union_box(prediction.box, true.box), protocol.dataset, None
+    ours, theirs = prediction.within(box).T, true.within(box).T  # the axes as the voxels lie in memory
+    if dataset is not None:
+        ours, theirs = dataset.translated(ours, theirs)
+    if protocol.tables:
+        axis = slice_axis(true.grid.affine)
+        slices = Slices(2 - axis, true.grid.shape[axis])
+    found = score_case(
+        ours,
+        theirs,
         prediction.grid.spacing_mm[::-1],
         protocol.tolerances_mm,
         protocol.labels,
         protocol.hd95,
+        slices,
     )
+    return found if dataset is None else dataset.select(found)
 
 
 def _check_grid(prediction: LabelMap, true: LabelMap, reference: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,24 @@ from numpy.typing import NDArray
 from nnunet_kits.components import mask_of
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.evaluation.lesions import detect
-from nnunet_kits.evaluation.overlap import dice, is_tight, joint_histogram
+from nnunet_kits.evaluation.overlap import dice, is_tight, joint_histogram, precision, recall, slice_dice
 from nnunet_kits.evaluation.surfaces import Spacing, Surface, find_surface, reach_of, surface_dice
 from nnunet_kits.geometry import NOWHERE, Box, bounding_box, crop, whole_box
 from nnunet_kits.images import checked_labels
-from nnunet_kits.labels import REGIONS, Label, regions_of
+from nnunet_kits.labels import REGION_LABEL, REGIONS, Label, regions_of
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The axial slices of an image.
+
+    Attributes:
+        axis: of the scored arrays, across which they lie.
+        count: how many the whole image has; where the arrays hold fewer, the others are empty in both.
+    """
+
+    axis: int
+    count: int
 
 
 def score_case(
@@ -24,6 +38,7 @@ def score_case(
     tolerances_mm: Mapping[str, float],
     labels: Sequence[Label] = REGIONS["kidney_and_mass"],
     hd95: bool = False,
+    slices: Slices | None = None,
 ) -> dict[str, Any]:
     """Score a label map against its reference.
 
@@ -36,10 +51,13 @@ def score_case(
         tolerances_mm: HEC -> tolerance of its surface Dice; a HEC without one gets none.
         labels: foreground labels of the edition.
         hd95: also the 95th percentile of the surface distances, which takes longer than all the rest.
+        slices: also what papers report besides: see below.
 
     Returns:
         ``dice``, ``surface_dice`` and, if asked for, ``hd95_mm``: HEC -> number; ``label_dice``: label -> number;
         ``volume_ml``: label -> [predicted, true]; ``tumors``: see :func:`nnunet_kits.evaluation.lesions.detect`.
+        With ``slices`` also ``label_surface_dice``: label -> number, at the tolerance of the HEC that the label gives
+        its name to; ``precision``, ``recall``, ``slice_dice``: HEC or label -> number; ``slices``: how many.
 
     Raises:
         EvaluationError: the shapes differ.
@@ -58,7 +76,8 @@ def score_case(
     maps = _Maps(
         checked_labels(prediction, labels, "the prediction"), checked_labels(reference, labels, "the reference")
     )
-    pairs = joint_histogram(*maps.whole, labels)
+    by_slice = [joint_histogram(*part, labels) for part in maps.parts(slices)]
+    pairs = sum(by_slice[1:], by_slice[0])
     regions = regions_of(tuple(labels))
     own = {label.name.lower(): (label,) for label in labels}
     found: dict[str, Any] = {
@@ -68,18 +87,28 @@ def score_case(
         "volume_ml": {name: _volumes_ml(pairs, label, spacing) for name, (label,) in own.items()},
     }
     present = {label for label in labels if pairs[label].any() or pairs[:, label].any()}
-    occurring = {name: tuple(label for label in members if label in present) for name, members in regions.items()}
+    classes = regions if slices is None else {**regions, **own}
+    occurring = {name: tuple(label for label in members if label in present) for name, members in classes.items()}
     reach = reach_of(spacing, max(tolerances_mm.values(), default=0.0))
     surfaces = {members: maps.surfaces(members, reach) for members in set(occurring.values()) if tolerances_mm or hd95}
-    for name, members in occurring.items():  # without cysts, masses are tumours: one pair of surfaces serves both
+    for name in regions:  # without cysts, masses are tumours: one pair of surfaces serves both
         if name in tolerances_mm:
-            found["surface_dice"][name] = surface_dice(*surfaces[members], spacing, tolerances_mm[name])
+            found["surface_dice"][name] = surface_dice(*surfaces[occurring[name]], spacing, tolerances_mm[name])
+    if slices is not None:
+        found["label_surface_dice"] = {
+            label.name.lower(): surface_dice(*surfaces[occurring[label.name.lower()]], spacing, tolerances_mm[name])
+            for name, label in REGION_LABEL.items()
+            if name in tolerances_mm and label in labels
+        }
+        found["precision"] = {name: precision(pairs, members) for name, members in classes.items()}
+        found["recall"] = {name: recall(pairs, members) for name, members in classes.items()}
+        stacked = np.stack(by_slice)
+        found["slice_dice"] = {name: slice_dice(stacked, members, slices.count) for name, members in classes.items()}
+        found["slices"] = slices.count
     if hd95:
         from nnunet_kits.evaluation.hausdorff import robust_hausdorff_mm
 
-        found["hd95_mm"] = {
-            name: robust_hausdorff_mm(*surfaces[members], spacing) for name, members in occurring.items()
-        }
+        found["hd95_mm"] = {name: robust_hausdorff_mm(*surfaces[occurring[name]], spacing) for name in regions}
     found["tumors"] = detect(*maps.masks((Label.TUMOR,)), spacing)
     return found
 
@@ -99,6 +128,13 @@ class _Maps:
             box = bounding_box(prediction | reference)
         self.whole = _cut(box, prediction, reference)
         self.masses = bounding_box((self.whole[0] > 1) | (self.whole[1] > 1))
+
+    def parts(self, slices: Slices | None) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Both maps, slice by slice where there are slices to score."""
+        if slices is None or not self.whole[0].size:
+            return [self.whole]
+        a, b = (np.moveaxis(array, slices.axis, 0) for array in self.whole)
+        return list(zip(a, b, strict=True))
 
     def masks(self, members: Sequence[int]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Mask of a class in the prediction and in the reference, cut to a box that holds both."""

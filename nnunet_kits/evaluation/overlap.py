@@ -1,4 +1,4 @@
-"""How many voxels two label maps share, label by label, and the Dice that follows."""
+"""How many voxels two label maps share, label by label, and the Dice, precision and recall that follow."""
 
 from collections.abc import Sequence
 
@@ -53,3 +53,39 @@ def dice(pairs: NDArray[np.int64], members: Sequence[int]) -> float:
     """
     total = int(pairs[list(members)].sum()) + int(pairs[:, list(members)].sum())
     return 2 * int(pairs[np.ix_(members, members)].sum()) / total if total else 1.0
+
+
+def precision(pairs: NDArray[np.int64], members: Sequence[int]) -> float:
+    """Share of a class's predicted voxels that are true: 1 where neither map has it, 0 where one has.
+
+    Args:
+        pairs: from :func:`joint_histogram`.
+        members: labels.
+    """
+    return _share(pairs, members, int(pairs[list(members)].sum()))
+
+
+def recall(pairs: NDArray[np.int64], members: Sequence[int]) -> float:
+    """Share of a class's true voxels that are predicted: 1 where neither map has it, 0 where one has.
+
+    Args:
+        pairs: from :func:`joint_histogram`.
+        members: labels.
+    """
+    return _share(pairs, members, int(pairs[:, list(members)].sum()))
+
+
+def _share(pairs: NDArray[np.int64], members: Sequence[int], of: int) -> float:
+    """The voxels that both maps have, as a share."""
+    return int(pairs[np.ix_(members, members)].sum()) / of if of else dice(pairs, members)
+
+
+def slice_dice(pairs: NDArray[np.int64], members: Sequence[int], slices: int) -> float:
+    """Mean over slices of the Dice of a class; a slice that neither map has it in counts 1.
+
+    Args:
+        pairs: (s, n + 1, n + 1), :func:`joint_histogram` of each slice.
+        members: labels.
+        slices: how many there are in the whole image; those beyond ``s`` are empty in both maps.
+    """
+    return (sum(dice(of_slice, members) for of_slice in pairs) + slices - len(pairs)) / slices

@@ -1,0 +1,50 @@
+"""nnU-Net's ``splits_final.json``: which cases a fold trains and validates, and which are held out of all folds."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nnunet_kits.errors import KitsError
+
+SPLITS_FILE = "splits_final.json"
+HELD_OUT = "held_out"
+"""What the cases are called that no fold trains or validates."""
+
+Split = dict[str, list[str]]
+"""``train`` and ``val``: names of cases."""
+
+
+def read_splits(file: Path, error: type[KitsError] = KitsError) -> list[Split]:
+    """The folds of a ``splits_final.json``.
+
+    Args:
+        file: a list with an object for each fold, which has lists of names under ``train`` and ``val``.
+        error: raised where it is none.
+
+    Raises:
+        KitsError: of that type.
+    """
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8"))
+        sound = splits and all(
+            isinstance(split[part], list) and split[part] and all(isinstance(name, str) for name in split[part])
+            for split in splits
+            for part in ("train", "val")
+        )
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
+        raise error(f"{file}: cannot be read as nnU-Net's {SPLITS_FILE} ({fault!r}).") from fault
+    if not isinstance(splits, list) or not sound:
+        raise error(f'{file}: is not nnU-Net\'s {SPLITS_FILE}, a list of {{"train": [cases], "val": [cases]}}.')
+    return [{part: list(split[part]) for part in ("train", "val")} for split in splits]
+
+
+def held_out(splits: Sequence[Split], cases: Iterable[str]) -> list[str]:
+    """The cases that no fold trains or validates, in their order."""
+    used = {name for split in splits for part in split.values() for name in part}
+    return [case for case in cases if case not in used]
+
+
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """Names for a message: the first ones, and how many there are more."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,183 @@
+"""What of a trained model can be scored fold by fold: its folds' validation, or predictions of the folds' cases."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunet_kits.cases.finding import find_label_maps
+from nnunet_kits.cases.splits import HELD_OUT, SPLITS_FILE, Split, held_out, listed, read_splits
+from nnunet_kits.errors import EvaluationError
+from nnunet_kits.model_folder import fold_folders
+
+Files = dict[str, Path]
+"""Case -> label map."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is to be scored.
+
+    Attributes:
+        groups: fold (``fold_0``), or :data:`~nnunet_kits.cases.splits.HELD_OUT` -> its label maps.
+        references: of the dataset.
+        dataset_json: content of the model's.
+        notes: what the user should know: folds that are missing, not whole, or left out.
+    """
+
+    groups: dict[str, Files]
+    references: Files
+    dataset_json: Mapping[str, Any]
+    notes: list[str]
+
+    @property
+    def folds(self) -> list[str]:
+        """The groups that are folds."""
+        return [group for group in self.groups if group != HELD_OUT]
+
+
+def find_validation(
+    model: Path, predictions: Path | None = None, references: Path | None = None, partly: bool = False
+) -> Validation:
+    """The label maps of a model's folds, and their references.
+
+    Args:
+        model: ``nnUNet_results/DatasetNNN_Name/<trainer>__<plans>__<configuration>``, of any nnU-Net trainer.
+        predictions: a folder with label maps of the folds' cases, of the held-out cases, or of both; None for what
+            training left in ``fold_*/validation``.
+        references: label maps of the same names; None for the dataset's own, found by nnU-Net's variables.
+        partly: score folds of which cases are missing.
+
+    Raises:
+        EvaluationError: no model, no fold, no reference, or a fold that is not whole or not of these splits.
+    """
+    content = _dataset_json(model)
+    truth = _references(model, references)
+    splits = _splits(model)
+    notes: list[str] = []
+    if predictions is None:
+        groups = _trained_folds(model, splits, notes)
+    else:
+        groups = _sorted_into_folds(model, find_label_maps(predictions), splits, list(truth))
+    expected = {} if splits is None else {f"fold_{fold}": split["val"] for fold, split in enumerate(splits)}
+    if splits is None:
+        notes.append(f"no {SPLITS_FILE} of {model.resolve().parent.name}, so whether the folds are whole is not known.")
+    elif HELD_OUT in groups:
+        expected[HELD_OUT] = held_out(splits, truth)
+    notes += _check_whole(groups, expected, partly)
+    missing = [fold for fold in expected if fold not in groups]
+    if missing and set(groups) != {HELD_OUT}:
+        there = len([group for group in groups if group in expected and group != HELD_OUT])
+        notes.append(f"nothing of {', '.join(missing)}: the means are over {there} of {there + len(missing)} folds.")
+    without = [case for files in groups.values() for case in files if case not in truth]
+    if without:
+        raise EvaluationError(
+            f"no reference of {listed(without)}. Name the folder with the references by --references."
+        )
+    return Validation(groups, truth, content, notes)
+
+
+def _dataset_json(model: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((model / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(
+            f"{model}: its dataset.json cannot be read ({error}). Name the folder <trainer>__<plans>__<configuration> "
+            "of a trained model, below nnUNet_results/<dataset>."
+        ) from error
+    if not isinstance(content, dict):
+        raise EvaluationError(f"{model / 'dataset.json'}: is not a JSON object.")
+    return content
+
+
+def _dataset_files(model: Path, *names: str) -> list[Path]:
+    """Where nnU-Net's folders may hold something of the dataset that a model was trained on, the first ones first."""
+    dataset = model.resolve().parent.name
+    roots = [os.environ.get(variable) for variable in ("nnUNet_preprocessed", "nnUNet_raw")]
+    return [Path(root) / dataset / name for name in names for root in roots if root]
+
+
+def _references(model: Path, references: Path | None) -> Files:
+    if references is not None:
+        return find_label_maps(references)
+    places = _dataset_files(model, "labelsTr", "gt_segmentations")
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise EvaluationError(
+            f"{model.resolve().parent.name}: its labelsTr is not found. Set nnUNet_raw, or name the folder with the "
+            "references by --references."
+        )
+    return find_label_maps(found)
+
+
+def _splits(model: Path) -> list[Split] | None:
+    """nnU-Net's splits: those that training reads, or the raw dataset's; None where there are none."""
+    found = next((file for file in _dataset_files(model, SPLITS_FILE) if file.is_file()), None)
+    return None if found is None else read_splits(found, EvaluationError)
+
+
+def _trained_folds(model: Path, splits: Sequence[Split] | None, notes: list[str]) -> dict[str, Files]:
+    """What the folds' final validation has written."""
+    groups = {}
+    for fold, folder in fold_folders(model).items():
+        validation = folder / "validation"
+        if not validation.is_dir() or not any(validation.glob("*.nii*")):
+            continue
+        if not fold.isdecimal():
+            reason = "it validates the cases that it was trained on" if fold == "all" else "it is no fold of nnU-Net's"
+            notes.append(f"fold_{fold} is left out: {reason}.")
+        else:
+            groups[f"fold_{fold}"] = find_label_maps(validation)
+            if splits is not None and int(fold) >= len(splits):
+                notes.append(
+                    f"fold_{fold} is not in {SPLITS_FILE}: nnU-Net drew it, so it may share cases with others."
+                )
+    if not groups:
+        raise EvaluationError(
+            f"{model}: no fold has label maps in its folder validation. nnUNetv2_train writes them when a fold is "
+            "trained; for one that is, run it again with --val."
+        )
+    return groups
+
+
+def _sorted_into_folds(
+    model: Path, files: Files, splits: Sequence[Split] | None, cases: Sequence[str]
+) -> dict[str, Files]:
+    """Predictions by the fold that validates their case."""
+    if splits is None:
+        raise EvaluationError(
+            f"{model.resolve().parent.name}: its {SPLITS_FILE} is not found, so nobody knows which fold a prediction "
+            "belongs to. Set nnUNet_preprocessed or nnUNet_raw."
+        )
+    apart = set(held_out(splits, cases))
+    groups: dict[str, Files] = {}
+    for case, file in files.items():
+        folds = [f"fold_{fold}" for fold, split in enumerate(splits) if case in split["val"]]
+        if not folds and case not in apart:
+            reason = "is trained by every fold" if case in cases else "has no reference"
+            raise EvaluationError(f"{file}: {case} {reason}, so there is nothing to score it as. Move it away.")
+        for group in folds or [HELD_OUT]:
+            groups.setdefault(group, {})[case] = file
+    return dict(sorted(groups.items()))
+
+
+def _check_whole(groups: Mapping[str, Files], expected: Mapping[str, Sequence[str]], partly: bool) -> list[str]:
+    """Refuse a group that lacks cases, unless that is allowed and noted, or that has others'."""
+    notes = []
+    for group, files in groups.items():
+        cases = expected.get(group)
+        if cases is None:
+            continue
+        if foreign := [case for case in files if case not in cases]:
+            raise EvaluationError(
+                f"{group}: {listed(foreign)} is among its label maps, but {SPLITS_FILE} does not validate it there. "
+                "The splits have changed since: validate the fold again (nnUNetv2_train ... --val)."
+            )
+        if lacking := [case for case in cases if case not in files]:
+            said = f"{group}: {len(files)} of {len(cases)} cases; {listed(lacking)} missing"
+            if not partly:
+                raise EvaluationError(f"{said}. Predict the rest, or pass --partly to score what is there.")
+            notes.append(f"{said}.")
+    return notes
