@@ -66,7 +66,8 @@ def test_plan_and_preprocess_name_the_next_commands_with_the_presets_own_trainer
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_the_commands_that_plan_names_are_taken_and_their_trainers_exist(converted, capsys, preset):
+def test_the_commands_that_plan_names_are_taken_and_their_trainers_exist(monkeypatch, tmp_path, capsys, preset):
+    monkeypatch.setattr("nnunet_kits.planning.planner.plan_dataset", lambda *_: (tmp_path / "plans.json", []))
     assert main(["plan", "-d", "220", "--preset", preset]) == 0
     preprocess, *training = next_commands(capsys.readouterr().out)
     assert parser().parse_args(preprocess.split()[1:]).plans == preset
