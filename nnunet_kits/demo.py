@@ -7,7 +7,8 @@ goes on where it was.
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,32 +81,21 @@ class Progress:
         if step in self.seconds:
             print(f"\n# {step}: done before")
             return
-        with Timed(self, step):
+        with self.timed(step):
             for command in commands:
                 run_command(list(command))
 
-    def finish(self, step: str, seconds: float) -> None:
-        """Note that a step is done; a step that is run again adds its time."""
-        self.seconds[step] = round(self.seconds.get(step, 0) + seconds, 1)
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Time a step and note it as done when it ends well; a step that is run again adds its time."""
+        print(f"\n# {step}")
+        start = time.monotonic()
+        yield
+        self.seconds[step] = round(self.seconds.get(step, 0) + time.monotonic() - start, 1)
         self._write()
 
     def _write(self) -> None:
         write_text(self.file, json.dumps(self.content, indent=2))
-
-
-class Timed:
-    """Time a step and note it as done when it ends well."""
-
-    def __init__(self, progress: Progress, step: str) -> None:
-        self.progress, self.step = progress, step
-
-    def __enter__(self) -> None:
-        print(f"\n# {self.step}")
-        self.start = time.monotonic()
-
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is None:
-            self.progress.finish(self.step, time.monotonic() - self.start)
 
 
 def run_demo(out: Path, form: Form, device: str) -> Path:
@@ -128,7 +118,7 @@ def run_demo(out: Path, form: Form, device: str) -> Path:
     _set_environment(out, device)
     _prepare(out, form, progress, device)
     cascade = load_cascade(DATASET_ID, form.plans, form.trainer, device=device)
-    with Timed(progress, "train"):
+    with progress.timed("train"):
         print(f"$ nnunet_kits cascade -d {DATASET_ID} -p {form.plans} -tr {form.trainer} --folds 0 --device {device}")
         print("which runs, where it is not done yet:")
         train_cascade(cascade, folds=[0])
@@ -228,7 +218,7 @@ def _report(out: Path, cascade: Cascade, progress: Progress) -> Path:
             ["nnunet_kits", "measure", predicted, "--images", images, "-o", str(out / "measures")],
         ],
     )
-    with Timed(progress, "report"):  # always, so that its scores are printed
+    with progress.timed("report"):  # always, so that its scores are printed
         run_command(
             ["nnunet_kits", "report", "--images", images, "--predictions", predicted, "--references", truth, *models]
             + ["--year", "23", "--title", "Unseen phantoms through a low-res to full-res cascade", "-o", str(report)]

@@ -10,12 +10,11 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nnunet_kits import __version__
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.machine import available_memory_bytes, cpu_count
 from nnunet_kits.training.feeding import GOOD, START
@@ -68,9 +67,8 @@ def run_checks() -> list[Check]:
     ]
 
 
-def as_table(checks: Iterable[Check]) -> str:
+def as_table(checks: Sequence[Check]) -> str:
     """Plain text: status, name, finding; advice indented below."""
-    checks = list(checks)
     width = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
@@ -80,13 +78,6 @@ def as_table(checks: Iterable[Check]) -> str:
     count = {status: sum(check.status == status for check in checks) for status in ("ok", "warn", "fail")}
     lines += ["", f"{count['ok']} ok, {count['warn']} to consider, {count['fail']} failed"]
     return "\n".join(lines)
-
-
-def as_data(checks: Iterable[Check]) -> dict[str, Any]:
-    """``{"nnunet_kits": version, "ok": bool, "checks": [{"name", "status", "found", "advice"}]}``."""
-    rows = [asdict(check) for check in checks]
-    good = all(row["status"] != "fail" for row in rows)
-    return {"nnunet_kits": __version__, "ok": good, "checks": rows}
 
 
 def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Check:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from nnunet_kits import __version__
 from nnunet_kits.cli.output import Result
 
 
@@ -21,4 +22,5 @@ def run(options: argparse.Namespace) -> Result:
 
     checks = doctor.run_checks()
     print(doctor.as_table(checks))
-    return Result(doctor.as_data(checks), int(any(check.status == "fail" for check in checks)))
+    good = all(check.status != "fail" for check in checks)
+    return Result({"nnunet_kits": __version__, "ok": good, "checks": checks}, int(not good))

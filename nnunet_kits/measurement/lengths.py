@@ -38,7 +38,7 @@ def axial_diameter(mask: NDArray[np.bool_], steps_mm: NDArray[np.float64]) -> Di
         steps_mm: (3, 3), columns: what one step along z, y, x is in millimetres.
     """
     occupied = np.flatnonzero(mask.any(axis=(1, 2)))
-    ends = {int(z): row_ends(mask[z]) for z in occupied}
+    ends = {int(z): _surface(*row_ends(mask[z])) for z in occupied}
     edges = steps_mm[:, 1:]
     bounds = {z: _bound_mm(np.ptp(points, axis=0), edges) for z, points in ends.items()}
     best = Diameter(0.0, np.zeros((2, 3)))
@@ -58,22 +58,16 @@ def diameter_3d(mask: NDArray[np.bool_], steps_mm: NDArray[np.float64]) -> Diame
         mask: (z, y, x), not empty.
         steps_mm: (3, 3), columns: what one step along z, y, x is in millimetres.
     """
-    z, y = np.nonzero(mask.any(axis=2))
-    rows = mask[z, y]
-    left, right = rows.argmax(axis=1), mask.shape[2] - 1 - rows[:, ::-1].argmax(axis=1)
-    points = np.concatenate([np.column_stack([z, y, left]), np.column_stack([z, y, right])])
-    return Diameter(*_longest(np.unique(points, axis=0).astype(float), steps_mm))
+    line, left, right = row_ends(mask.reshape(-1, mask.shape[2]))
+    z, y = np.divmod(line, mask.shape[1])
+    return Diameter(*_longest(_surface(z, y, left, right).astype(float), steps_mm))
 
 
-def row_ends(section: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """First and last voxel of each row of a plane: (n, 2) indices (y, x), without doubles."""
+def row_ends(section: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Occupied rows of a plane, and their first and last column."""
     y = np.flatnonzero(section.any(axis=1))
     rows = section[y]
-    left, right = rows.argmax(axis=1), section.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
-    found: NDArray[np.intp] = np.unique(
-        np.concatenate([np.column_stack([y, left]), np.column_stack([y, right])]), axis=0
-    )
-    return found
+    return y, rows.argmax(axis=1), section.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
 
 
 def hull_corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,6 +87,14 @@ def hull_corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return points[[flat[:, 0].argmin(), flat[:, 0].argmax()]]
     corners: NDArray[np.float64] = points[ConvexHull(flat).vertices]
     return corners
+
+
+def _surface(*indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    """(n, d) voxels at both ends of rows, without doubles, from the rows' indices and their first and last column."""
+    *rows, left, right = indices
+    ends = np.concatenate([np.column_stack([*rows, left]), np.column_stack([*rows, right])])
+    found: NDArray[np.intp] = np.unique(ends, axis=0)
+    return found
 
 
 def _longest(points: NDArray[np.float64], edges_mm: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

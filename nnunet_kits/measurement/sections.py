@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.geometry import Box
+from nnunet_kits.measurement.lengths import row_ends
 
 HILUM_DEPTH_MM = 5.0
 """From this depth on, the cleft in a section's medial side is taken for the hilum."""
@@ -49,7 +50,7 @@ def exophytic_share(lesion: NDArray[np.bool_], inside: Box, parenchyma: NDArray[
         section, own = parenchyma[z], lesion[z - planes[0]]
         if not own.any() or not section.any():
             continue
-        y, left, right = _edges(section)
+        y, left, right = row_ends(section)
         low, high = -concave_envelope(y, -left), concave_envelope(y, right)
         top, bottom = max(first_row, int(y[0])), min(end_row, int(y[-1]) + 1)
         if top >= bottom:
@@ -110,18 +111,11 @@ def concave_envelope(positions: NDArray[np.intp], values: NDArray[np.intp]) -> N
     return envelope
 
 
-def _edges(section: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Occupied rows of a section, and their first and last column."""
-    y = np.flatnonzero(section.any(axis=1))
-    rows = section[y]
-    return y, rows.argmax(axis=1), section.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
-
-
 def _cleft(section: NDArray[np.bool_], medial: int) -> float:
     """Depth, in columns, of the deepest cleft in the medial side of a section; 0 for an empty one."""
     if not section.any():
         return 0.0
-    y, left, right = _edges(section)
+    y, left, right = row_ends(section)
     edge = right if medial > 0 else -left
     return float((concave_envelope(y, edge)[y - y[0]] - edge).max())
 

@@ -5,7 +5,7 @@ The shipped ones are in ``chains/``. Every name and every parameter is checked w
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,25 +125,24 @@ def parse_step(content: Any, where: str) -> Step:
 
 
 def apply_chain(
-    labels: NDArray[np.uint8], voxel_mm3: float, chain: Chain | Sequence[Step]
+    labels: NDArray[np.uint8], voxel_mm3: float, chain: Chain
 ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """Do every step of a chain.
 
     Args:
         labels: three-dimensional label map, any order of axes.
         voxel_mm3: volume of a voxel.
-        chain: or its steps.
+        chain: what to do.
 
     Returns:
         A new label map, and for every step its JSON with ``changed_ml``: label -> volume that it lost (-) or won (+).
     """
-    steps = chain.steps if isinstance(chain, Chain) else tuple(chain)
     inside = bounding_box(labels)
     if inside is None:
-        return labels.copy(order="K"), [{**step.as_json(), "changed_ml": {}} for step in steps]
+        return labels.copy(order="K"), [{**step.as_json(), "changed_ml": {}} for step in chain.steps]
     part = np.array(crop(labels, inside), order="C")
     done = []
-    for step in steps:
+    for step in chain.steps:
         before, part = part, step.apply(part, voxel_mm3)
         done.append({**step.as_json(), "changed_ml": _changes_ml(before, part, voxel_mm3)})
     return pasted_like(labels, inside, part), done

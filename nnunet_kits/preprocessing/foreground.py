@@ -55,9 +55,7 @@ def _on_faces(padded: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.flatnonzero(faces)
 
 
-def sample_locations(
-    labels: NDArray[np.integer[Any]], classes: Sequence[int | Sequence[int]], seed: int = SEED
-) -> Locations:
+def sample_locations(labels: NDArray[np.integer[Any]], classes: Sequence[int | Sequence[int]]) -> Locations:
     """Voxels of each class or region from which training draws its foreground patches.
 
     Equal to DefaultPreprocessor._sample_foreground_locations, draw for draw, without sorting the volume.
@@ -65,14 +63,13 @@ def sample_locations(
     Args:
         labels: (1, z, y, x).
         classes: a label, or the labels of a region, each.
-        seed: of the draws.
 
     Returns:
         Class -> (n, 4) indices ``(0, z, y, x)``; an empty list for a class without a voxel.
 
     Source: nnunetv2.preprocessing.preprocessors.default_preprocessor, version 2.8.1.
     """
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState(SEED)
     filled = np.flatnonzero(labels)
     values = labels.reshape(-1)[filled]
     places: dict[int, NDArray[np.intp]] = {}

@@ -57,10 +57,6 @@ def beside(panels: Sequence[Image.Image]) -> Image.Image:
 
 
 def below(rows: Sequence[Image.Image]) -> Image.Image:
-    """Rows of one width under each other."""
-    column = Image.new("RGB", (rows[0].width, sum(row.height for row in rows) + GAP * (len(rows) - 1)))
-    y = 0
-    for row in rows:
-        column.paste(row, (0, y))
-        y += row.height + GAP
-    return column
+    """Rows under each other: :func:`beside` of what is turned on its side."""
+    turn = Image.Transpose.TRANSPOSE
+    return beside([row.transpose(turn) for row in rows]).transpose(turn)

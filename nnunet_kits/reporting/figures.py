@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
 import matplotlib
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -43,6 +43,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
 }
+"""Over matplotlib's own defaults, whatever the user's matplotlibrc says."""
 
 
 def score_boxes(numbers: Mapping[str, Sequence[float]]) -> Figure:
@@ -56,7 +57,7 @@ def score_boxes(numbers: Mapping[str, Sequence[float]]) -> Figure:
 
     Source: Tukey 1977, Exploratory Data Analysis.
     """
-    with _style():
+    with matplotlib.style.context(STYLE, after_reset=True):
         figure = Figure((WIDTH_IN, 0.55 + 0.42 * len(numbers)))
         axes = figure.add_subplot()
         for row, (name, values) in enumerate(numbers.items()):
@@ -113,7 +114,7 @@ def _curves(lines: Sequence[tuple[Mapping[int, float], str, str]], folds: Sequen
     if not drawn:
         return None
     looks = dict(zip(folds, zip(itertools.cycle(FOLD_COLOURS), itertools.cycle(FOLD_MARKERS)), strict=False))
-    with _style():
+    with matplotlib.style.context(STYLE, after_reset=True):
         figure = Figure((WIDTH_IN, 2.4))
         axes = figure.add_subplot()
         for line, fold, style in drawn:
@@ -138,15 +139,6 @@ def _curves(lines: Sequence[tuple[Mapping[int, float], str, str]], folds: Sequen
 def to_svg(figure: Figure) -> bytes:
     """The figure as SVG: the same bytes for the same numbers, letters as outlines, no address of the network."""
     buffer = BytesIO()
-    with _style():
+    with matplotlib.style.context(STYLE, after_reset=True):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return buffer.getvalue()
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """Our style over matplotlib's own, whatever the user's matplotlibrc says."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield

@@ -25,7 +25,10 @@ PAGE_WIDTH, MAXIMAL_HEIGHT = 1240, 520
 """Pixels that a row of panels fills at most; the report shows it as it is, so that letters stay legible."""
 
 SLICES, SLICE_HEIGHT = 24, 230
-"""Slices of a case to scroll through, and their height in pixels."""
+"""Slices of a case to scroll through at most, and their height in pixels."""
+
+STRIP_SLICES = 5
+"""Slices of a case in its picture, at most."""
 
 MARGIN_MM = 25.0
 """What is shown around the labelled region."""
@@ -65,51 +68,33 @@ class Panel:
         return [(axis, self.box[axis]) for axis in range(3) if geometry.PLANES[axis] != self.plane]
 
 
-def render_planes(case: Case, width: int = PAGE_WIDTH) -> list[Image.Image]:
-    """Axial, coronal and sagittal plane with overlay, through the largest lesion, all to one scale.
-
-    Args:
-        case: what to show.
-        width: of the three side by side in pixels.
-    """
+def render_planes(case: Case) -> list[Image.Image]:
+    """Axial, coronal and sagittal plane with overlay, through the largest lesion, all to one scale."""
     box = _body_box(case)
     indices = zip(geometry.PLANES, point_of_interest(case), strict=True)
-    return _to_one_scale(case, [Panel(plane, index, box) for plane, index in indices], width)
+    return _to_one_scale(case, [Panel(plane, index, box) for plane, index in indices])
 
 
-def render_slices(
-    case: Case, count: int = SLICES, height: int = SLICE_HEIGHT
-) -> Iterator[tuple[int, Image.Image, Image.Image]]:
-    """Axial slices from the top to the bottom of all that is labelled, cropped to it, one by one.
-
-    Args:
-        case: what to show.
-        count: slices, evenly spaced; fewer where there are fewer.
-        height: of a picture in pixels.
+def render_slices(case: Case) -> Iterator[tuple[int, Image.Image, Image.Image]]:
+    """Axial slices from the top to the bottom of all that is labelled, cropped to it, evenly spaced, one by one.
 
     Yields:
         Index of the slice, CT alone, CT with overlay.
     """
-    box, middles = _slices_through(case, count)
+    box, middles = _slices_through(case, SLICES)
     plain, overlaid = (Panel("axial", 0, box, overlay) for overlay in (False, True))
     rows_mm, columns_mm = _size_mm(case, plain)
-    scale = min(height / rows_mm, 1.8 * height / columns_mm)
+    scale = min(SLICE_HEIGHT / rows_mm, 1.8 * SLICE_HEIGHT / columns_mm)
     for z in middles:
         at = int(z)
         yield at, _draw(case, replace(plain, index=at), scale), _draw(case, replace(overlaid, index=at), scale)
 
 
-def render_strip(case: Case, count: int = 5, width: int = PAGE_WIDTH) -> Image.Image:
-    """Axial slices from the top to the bottom of all that is labelled, cropped to it: above CT alone, below overlay.
-
-    Args:
-        case: what to show.
-        count: slices, evenly spaced; fewer where there are fewer.
-        width: of a row of panels in pixels.
-    """
-    box, middles = _slices_through(case, count)
+def render_strip(case: Case) -> Image.Image:
+    """Axial slices from the top to the bottom of all that is labelled, cropped to it: above CT alone, below overlay."""
+    box, middles = _slices_through(case, STRIP_SLICES)
     rows = ([Panel("axial", int(z), box, overlay) for z in middles] for overlay in (False, True))
-    return below([beside(_to_one_scale(case, panels, width)) for panels in rows])
+    return below([beside(_to_one_scale(case, panels)) for panels in rows])
 
 
 def point_of_interest(case: Case) -> tuple[int, int, int]:
@@ -125,11 +110,7 @@ def point_of_interest(case: Case) -> tuple[int, int, int]:
             box = geometry.bounding_box(mask)
             if box is None:
                 continue
-            part = geometry.crop(mask, box)
-            components, _ = ndimage.label(part)
-            sizes = np.bincount(components.ravel())
-            sizes[0] = 0
-            z, y, x = geometry.fullest_point(components == sizes.argmax())
+            z, y, x = geometry.fullest_point(_largest_piece(geometry.crop(mask, box)))
             return z + box[0][0], y + box[1][0], x + box[2][0]
     z, y, x = (length // 2 for length in case.ct.shape)
     return z, y, x
@@ -186,17 +167,23 @@ def letters(prediction: NDArray[np.uint8], reference: NDArray[np.uint8] | None) 
         if not mask.any():
             continue
         taken |= mask
-        pieces, _ = ndimage.label(mask)
-        sizes = np.bincount(pieces.ravel())
-        sizes[0] = 0
-        largest = int(sizes.argmax())
-        rows, columns = ndimage.find_objects(pieces)[largest - 1]
-        depth = ndimage.distance_transform_edt(np.pad(pieces[rows, columns] == largest, 1))[1:-1, 1:-1]
+        largest = _largest_piece(mask)
+        ((rows, columns),) = ndimage.find_objects(largest.astype(np.uint8))
+        depth = ndimage.distance_transform_edt(np.pad(largest[rows, columns], 1))[1:-1, 1:-1]
         row, column = np.unravel_index(depth.argmax(), depth.shape)
         room = float(depth.max())
         aside = 0.0 if room > LETTERS_PX else room + LETTERS_PX / 2
         marks.append((name[0], (float(columns.start + column) + aside, float(rows.start + row))))
     return marks
+
+
+def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected component of a mask that is not empty, joined over faces."""
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    largest: NDArray[np.bool_] = pieces == sizes.argmax()
+    return largest
 
 
 def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
@@ -208,11 +195,11 @@ def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
     return geometry.grow_box(box, MARGIN_MM, case.spacing_zyx_mm, geometry.whole_box(case.ct.shape)), middles
 
 
-def _to_one_scale(case: Case, panels: Sequence[Panel], width: int) -> list[Image.Image]:
-    """Panels of as many pixels to the millimetre each, that side by side are at most ``width`` pixels wide."""
+def _to_one_scale(case: Case, panels: Sequence[Panel]) -> list[Image.Image]:
+    """Panels of as many pixels to the millimetre each, that side by side are as wide as the page at most."""
     sizes = [_size_mm(case, panel) for panel in panels]
     across, down = sum(columns for _, columns in sizes), max(rows for rows, _ in sizes)
-    scale = min((width - GAP * (len(panels) - 1)) / across, MAXIMAL_HEIGHT / down)
+    scale = min((PAGE_WIDTH - GAP * (len(panels) - 1)) / across, MAXIMAL_HEIGHT / down)
     return [_draw(case, panel, scale) for panel in panels]
 
 

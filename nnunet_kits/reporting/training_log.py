@@ -104,13 +104,7 @@ def _state(fold: Path) -> str:
     for name in (FINAL, LATEST, BEST):
         if (fold / name).is_file():
             state = "" if name == FINAL else ", not finished"
-            return f"`{name}`{state}, SHA-256 `{_sha256(fold / name)[:16]}`" + (f", {epochs} epochs" if epochs else "")
+            with (fold / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            return f"`{name}`{state}, SHA-256 `{digest}`" + (f", {epochs} epochs" if epochs else "")
     return "no checkpoint"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()
