@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 from side_by_side import machine, told_by
+from trainers import bare_plans
 
 from nnunet_kits.images import read_grid
 
@@ -86,30 +87,9 @@ told(start, cpu, decided=decided)
 
 def write_plans(folder: Path, spacing: float) -> tuple[Path, Path]:
     """Plans and dataset.json, as far as an export asks for them."""
-    resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
-    configuration = {
-        "data_identifier": "BenchmarkPlans_3d_fullres",
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 2,
-        "architecture": {"network_class_name": "none", "arch_kwargs": {}, "_kw_requires_import": []},
-        "spacing": [spacing] * 3,
-        "patch_size": [128] * 3,
-        "normalization_schemes": ["CTNormalization"],
-        "resampling_fn_data": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities_kwargs": resampling,
-    }
-    plans = {
-        "plans_name": "BenchmarkPlans",
-        "image_reader_writer": "NibabelIOWithReorient",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "label_manager": "LabelManager",
-        "configurations": {"3d_fullres": configuration},
-    }
     labels = {"background": 0, "kidney": 1, "tumor": 2, "cyst": 3}
     dataset = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz"}
-    (folder / "plans.json").write_text(json.dumps(plans))
+    (folder / "plans.json").write_text(json.dumps(bare_plans("BenchmarkPlans", {"3d_fullres": spacing})))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder / "plans.json", folder / "dataset.json"
 

@@ -32,20 +32,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_data import (
-    DATASET,
-    FULL,
-    HELD_OUT,
-    ITERATIONS_PER_EPOCH,
-    LABELS,
-    PLANS,
-    RESENC_PLANS,
-    SMALL,
-    environment,
-    make_data,
-    preprocess,
-)
-from side_by_side import machine
+from gpu_data import FULL, HELD_OUT, ITERATIONS_PER_EPOCH, LABELS, PLANS, RESENC_PLANS, SMALL, make_data, preprocess
+from side_by_side import device_name, dice, environment, machine
+from trainers import DATASET
+
+from nnunet_kits.atomic import write_text
 
 LIMITS = {"data": 110, "models": 80, "predict": 230, "agree": 60, "train": 480}
 """Part -> seconds that it may take of eight minutes, in the order in which they run."""
@@ -163,9 +154,7 @@ class Results:
     def write(self) -> None:
         """Write the file whole."""
         if self.file is not None:
-            part = self.file.with_name(self.file.name + ".part")
-            part.write_text(json.dumps(self.content, indent=1))
-            part.replace(self.file)
+            write_text(self.file, json.dumps(self.content, indent=1))
 
 
 def shown(value: Any) -> str:
@@ -348,20 +337,12 @@ class Run:
             "GPU MB, PyTorch": max(peaks, default=None),
             "GPU MB, nvidia-smi": float(samples[:, 1].max()) - self.watch.idle_mb() if len(samples) else None,
             "host MB": max(run["host MB"] for run in done),
-            **self.scores(out),
+            **scores(read_labels(out), read_labels(self.folder / "test")),
         }
         record = out / "prediction.json"
         if record.is_file():
             found |= {key: json.loads(record.read_text())["cases"][HELD_OUT][key] for key in ("boxes", "seconds")}
         return found
-
-    def scores(self, out: Path) -> dict[str, float]:
-        """Dice of a label map with the truth."""
-        made, truth = read_labels(out), read_labels(self.folder / "test")
-        return {
-            "Dice, kidney and mass": dice(made > 0, truth > 0),
-            "Dice, tumour": dice(made == TUMOUR, truth == TUMOUR),
-        }
 
     def against_stock(self, mirroring: bool) -> None:
         """How our label maps differ from stock's of the same mirroring."""
@@ -371,19 +352,12 @@ class Run:
             if stock is None or ours is None:
                 continue
             row = {"who": who, "mirroring": mirroring, "labels differ in": float((ours != stock).mean())}
-            scores = {
-                "Dice, kidney and mass": dice(ours > 0, stock > 0),
-                "Dice, tumour": dice(ours == TUMOUR, stock == TUMOUR),
-            }
-            self.results.add("against stock", row | scores)
+            self.results.add("against stock", row | scores(ours, stock))
 
     def place(self, who: str, mirroring: bool) -> Path:
         """Where the label map of one way is kept."""
-        return (
-            self.folder
-            / "predicted"
-            / (f"{who}{', mirrored' if mirroring else ''}".replace(", ", "_").replace(" ", "_"))
-        )
+        name = f"{who}{', mirrored' if mirroring else ''}".replace(", ", "_").replace(" ", "_")
+        return self.folder / "predicted" / name
 
 
 def read_labels(folder: Path) -> Any:
@@ -394,10 +368,12 @@ def read_labels(folder: Path) -> Any:
     return np.asarray(nib.load(file).dataobj) if file.is_file() else None
 
 
-def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """Dice of two masks; 1 where both are empty."""
-    total = int(a.sum()) + int(b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.0
+def scores(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Dice of two label maps."""
+    return {
+        "Dice, kidney and mass": dice(a > 0, b > 0),
+        "Dice, tumour": dice(a == TUMOUR, b == TUMOUR),
+    }
 
 
 def child(options: argparse.Namespace) -> None:
@@ -435,21 +411,6 @@ def child(options: argparse.Namespace) -> None:
             tell(row)
 
 
-def device_name(device: str) -> str:
-    """The GPU, and the versions of what runs on it."""
-    import importlib.metadata
-
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "nnunetv2", "numpy"))
-    if device != "cuda":
-        return f"{device}; {versions}"
-    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        found = "cuda"
-    return f"{found}; {versions}"
-
-
 def main() -> int:
     """Measure and print; 1 where a part failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -471,7 +432,7 @@ def main() -> int:
         return 0
     folder = Path(options.work or tempfile.mkdtemp(prefix="gpu_benchmark_")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment(folder))
+    os.environ.update(environment(folder), nnUNet_compile="F")
     about = {"machine": machine(), "device": device_name(options.device), "command": shlex.join(sys.argv)}
     print(f"{about['machine']}; {about['device']}", flush=True)
     about |= {"date": str(datetime.datetime.now()), "small": options.small}

@@ -8,8 +8,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from gpu_data import HELD_OUT, PLANS, Scale, described, make_trainer, shrunk
+from gpu_data import HELD_OUT, PLANS, Scale
 from gpu_models import STAGES, model_folder
+from trainers import described, make_trainer, shrunk
 
 EXTENT_MM = (100.0, 100.0, 140.0)
 STEPS = 3

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from trainers import DATASET, shrunk
 
 from nnunet_kits.machine import cpu_count
 
-DATASET, PLANS, RESENC_PLANS = "Dataset220_KiTS2023", "GpuCascadePlans", "KiTSResEncLPlans"
+PLANS, RESENC_PLANS = "GpuCascadePlans", "KiTSResEncLPlans"
 LABELS = {"background": 0, "kidney": 1, "tumor": 2, "cyst": 3}
 FIELD_MM = 400.0
 NOISE_HU = 10.0
@@ -61,16 +62,6 @@ FULL = Scale(256, 1.7, 2, 1.0, 4, (1.99, 0.78), 128, (32, 320), 1e-3, (200, 80),
 SMALL = Scale(64, 6.0, 1, 7.0, 2, (12.0, 6.0), 32, (8, 32), 3e-3, (120, 40), 32, (False,))
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """nnU-Net's folders below ``folder``, and our trainers known."""
-    from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER
-
-    return {name: str(folder / name) for name in FOLDER_VARIABLES} | {
-        "nnUNet_extTrainer": str(SHIM_FOLDER),
-        "nnUNet_compile": "F",
-    }
-
-
 def make_data(folder: Path, scale: Scale) -> dict[str, float]:
     """Render, write, plan, and preprocess for the cascade, below ``folder``; nnU-Net's variables must be set.
 
@@ -85,7 +76,7 @@ def make_data(folder: Path, scale: Scale) -> dict[str, float]:
         start = time.perf_counter()
 
     raw, preprocessed = (folder / name / DATASET for name in ("nnUNet_raw", "nnUNet_preprocessed"))
-    for made in (raw / "imagesTr", raw / "labelsTr", preprocessed, folder / "nnUNet_results", folder / "test"):
+    for made in (raw / "imagesTr", raw / "labelsTr", preprocessed, folder / "test"):
         made.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(min(cpu_count(), scale.cases + 1)) as pool:
         numbers = range(scale.cases + 1)
@@ -152,13 +143,11 @@ def render(number: int, scale: Scale) -> tuple[np.ndarray, np.ndarray, tuple[flo
 
 def write_nifti(path: Path, array: np.ndarray, spacing_zyx_mm: tuple[float, float, float]) -> None:
     """Write slices, rows, columns as KiTS has them: axis codes I, P, L."""
-    import nibabel as nib
-    from isal import igzip
+    from nnunet_kits.images import write_volume
 
     affine = np.diag([0.0, 0.0, 0.0, 1.0])
     affine[2, 0], affine[1, 1], affine[0, 2] = (-edge for edge in spacing_zyx_mm)
-    with igzip.open(path, "wb", compresslevel=1) as file:
-        file.write(nib.Nifti1Image(array, affine).to_bytes())
+    write_volume(path, array, affine)
 
 
 def fingerprint(cases: list[dict[str, Any]]) -> dict[str, Any]:
@@ -200,35 +189,3 @@ def shrink_resenc(folder: Path, scale: Scale) -> None:
     configuration = plans["configurations"]["3d_fullres"]
     configuration |= {"spacing": [scale.spacings_mm[1]] * 3, **shrunk(configuration, scale.patch, scale.features, 4)}
     file.write_text(json.dumps(plans))
-
-
-def shrunk(configuration: dict[str, Any], patch: int, features: tuple[int, int], stages: int) -> dict[str, Any]:
-    """Patch, batch and architecture of a configuration with fewer stages and features."""
-    architecture = dict(configuration["architecture"])
-    arguments = dict(architecture["arch_kwargs"])
-    for key in ("kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"):
-        if key in arguments:
-            arguments[key] = arguments[key][:stages]
-    arguments["n_conv_per_stage_decoder"] = arguments["n_conv_per_stage_decoder"][: stages - 1]
-    arguments["strides"] = [[1] * 3] + [[2] * 3] * (stages - 1)
-    arguments["kernel_sizes"] = [[3] * 3] * stages
-    arguments |= {"n_stages": stages, "features_per_stage": [min(features[1], features[0] << n) for n in range(stages)]}
-    architecture["arch_kwargs"] = arguments
-    return {"patch_size": [patch] * 3, "batch_size": 2, "architecture": architecture}
-
-
-def described(folder: Path, plans: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Plans and dataset.json."""
-    preprocessed = folder / "nnUNet_preprocessed" / DATASET
-    return json.loads((preprocessed / f"{plans}.json").read_text()), json.loads(
-        (preprocessed / "dataset.json").read_text()
-    )
-
-
-def make_trainer(name: str, plans: dict[str, Any], configuration: str, dataset: dict[str, Any], device: str) -> Any:
-    """A trainer over all cases, as nnU-Net finds it."""
-    import torch
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    plans = json.loads(json.dumps(plans)) | {"continue_training": False}
-    return recursive_find_trainer_class_by_name(name)(plans, configuration, "all", dataset, torch.device(device))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_data import DATASET, PLANS, described, make_trainer
+from gpu_data import PLANS
+from trainers import DATASET, described, make_trainer
 
 TRAINER = "ResUNetTrainer"
 STAGES = ("3d_lowres", "3d_cascade_fullres")

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_data import ITERATIONS_PER_EPOCH, PLANS, RESENC_PLANS, described, make_trainer
+from gpu_data import ITERATIONS_PER_EPOCH, PLANS, RESENC_PLANS
+from trainers import described, make_trainer, random_batch
 
 NETWORKS = {"ResUNet": ("ResUNetTrainer", PLANS), "ResEnc L": ("PlannedUNetTrainer", RESENC_PLANS)}
 """Name in the table -> trainer, and plans whose ``3d_fullres`` it trains."""
 
 STOCK_LOADING = "NNUNET_KITS_STOCK_LOADING"
+LOADINGS = ("ours", "stock")
 CACHED = 6
 """Batches that nnU-Net's loader keeps ready, with up to 12 workers."""
 
@@ -22,15 +24,6 @@ COMPILING_S = 45.0
 
 WARMING = 8
 """Batches in which all but surely every transform has had its turn."""
-
-
-def loadings() -> list[str]:
-    """The ways to load that this version has."""
-    try:
-        import nnunet_kits.augmentation  # noqa: F401
-    except ImportError:
-        return ["stock"]
-    return ["ours", "stock"]
 
 
 def measure(
@@ -57,16 +50,17 @@ def measure(
     trainer.network.train()
     patch = [int(edge) for edge in trainer.configuration_manager.patch_size]
     about = {"network": name, "patch": "x".join(map(str, patch)), "batch": trainer.batch_size}
-    batch = random_batch(trainer, patch, device)
+    batch = random_batch(trainer)
+    if device == "cuda":
+        batch = {"data": batch["data"].pin_memory(), "target": [tensor.pin_memory() for tensor in batch["target"]]}
     turns = 25 if device == "cuda" else 4
     alone = fixed(trainer, batch, turns)
     on_gpu = device == "cuda"
     gpu = {"GPU MB, PyTorch": torch.cuda.max_memory_reserved() / 2**20} if on_gpu else {}
     yield {**about, "loading": "none, one batch", **timed(alone, alone), **gpu}
-    if "ours" in loadings():
-        compile_kernels(trainer)
+    compile_kernels(trainer)
     for count in workers:
-        for loading in loadings():
+        for loading in LOADINGS:
             if time.time() + seconds > until:
                 yield {**about, "loading": loading, "processes": count, "left out": "no time"}
                 continue
@@ -103,19 +97,6 @@ def timed(ms: float, alone: float) -> dict[str, float]:
     """Milliseconds of an iteration, what they make of an epoch, and how much of it the network is busy."""
     busy = min(100.0, 100 * alone / ms)
     return {"ms an iteration": ms, "s an epoch": ms * ITERATIONS_PER_EPOCH / 1000, "GPU busy, %": busy}
-
-
-def random_batch(trainer: Any, patch: list[int], device: str) -> dict[str, Any]:
-    """Images of random numbers with targets at the trainer's resolutions."""
-    scales = [
-        [round(edge * factor) for edge, factor in zip(patch, scale, strict=True)]
-        for scale in trainer._get_deep_supervision_scales()
-    ]
-    count = trainer.batch_size
-    batch = [torch.randn(count, 1, *patch), *(torch.randint(0, 4, (count, 1, *scale)).float() for scale in scales)]
-    if device == "cuda":
-        batch = [tensor.pin_memory() for tensor in batch]
-    return {"data": batch[0], "target": batch[1:]}
 
 
 def fixed(trainer: Any, batch: dict[str, Any], turns: int) -> float:

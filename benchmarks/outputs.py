@@ -26,6 +26,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from side_by_side import environment
 
 YEARS = ("19", "21", "23")
 IDS = {"19": 64, "21": 135, "23": 220}
@@ -42,12 +43,7 @@ class Runs:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.log = root / "printed.txt"
-        from nnunet_kits.environment import SHIM_FOLDER
-
-        folders = {name: str(root / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-        for folder in folders.values():
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        self.environment = {**os.environ, **folders, "nnUNet_extTrainer": str(SHIM_FOLDER), "nnUNet_def_n_proc": "1"}
+        self.environment = os.environ | environment(root) | {"nnUNet_def_n_proc": "1"}
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
     def __call__(self, *words: object) -> None:

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from side_by_side import machine, told_by
+from side_by_side import dice, environment, machine, told_by
+from trainers import DATASET, shrunk
 
-from nnunet_kits.environment import SHIM_FOLDER
 from nnunet_kits.labels import REGIONS
 
-DATASET, PLANS, TRAINER = "Dataset220_KiTS2023", "KiTSCascadePlans", "ResUNetTrainer_AdamWCosine_4epochs"
+PLANS, TRAINER = "KiTSCascadePlans", "ResUNetTrainer_AdamWCosine_4epochs"
 BIN = Path(sys.executable).parent
 
 PHASES = """
@@ -121,17 +121,9 @@ def train_only(command: list[str], log: Path) -> None:
 
 def shrink(configuration: dict, options: argparse.Namespace, fine: bool) -> None:
     """Make a configuration trainable in minutes on a CPU: few features, a small patch; the coarse one sees far."""
-    arguments = configuration["architecture"]["arch_kwargs"]
-    stages = options.stages[fine]
-    for key in ("kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"):
-        if key in arguments:
-            arguments[key] = arguments[key][:stages]
-    arguments["n_conv_per_stage_decoder"] = arguments["n_conv_per_stage_decoder"][: stages - 1]
-    features = [min(64, options.features[fine] << stage) for stage in range(stages)]
-    arguments.update(n_stages=stages, features_per_stage=features)
+    configuration |= shrunk(configuration, options.patch, (options.features[fine], 64), options.stages[fine])
     if not fine:
         configuration["spacing"] = [options.coarse_spacing] * 3
-    configuration.update(patch_size=[options.patch] * 3, batch_size=2)
     configuration["kits_training"] = {
         "num_iterations_per_epoch": options.iterations[fine],
         "num_val_iterations_per_epoch": 1,
@@ -140,14 +132,9 @@ def shrink(configuration: dict, options: argparse.Namespace, fine: bool) -> None
     }
 
 
-def dice(a: np.ndarray, b: np.ndarray) -> list[float]:
-    """Dice of each hierarchical class; 1 where both are empty."""
-    found = []
-    for labels in REGIONS.values():
-        p, q = np.isin(a, labels), np.isin(b, labels)
-        total = int(p.sum()) + int(q.sum())
-        found.append(2 * int((p & q).sum()) / total if total else 1.0)
-    return found
+def region_dice(a: np.ndarray, b: np.ndarray) -> list[float]:
+    """Dice of each hierarchical class."""
+    return [dice(np.isin(a, labels), np.isin(b, labels)) for labels in REGIONS.values()]
 
 
 def by_stock(work: Path, source: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -193,7 +180,8 @@ def agreement(work: Path, name: str, reference: Path) -> None:
     looked_at = np.zeros(stock.shape, bool)
     for box in boxes:
         looked_at[tuple(slice(*edges) for edges in box)] = True
-    columns = [dice(stock, ours), dice(stock[looked_at], ours[looked_at]), dice(stock, truth), dice(ours, truth)]
+    pairs = ((stock, ours), (stock[looked_at], ours[looked_at]), (stock, truth), (ours, truth))
+    columns = [region_dice(*pair) for pair in pairs]
     print("\n| case | class | Dice of the two | in our boxes | stock, reference | ours, reference |")
     print("|---|---|---|---|---|---|")
     for region, *found in zip(REGIONS, *columns, strict=True):
@@ -244,10 +232,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     work = options.work.resolve()
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        (work / name).mkdir(parents=True, exist_ok=True)
-        os.environ[name] = str(work / name)
-    os.environ.update(nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_compile="F", nnUNet_n_proc_DA="0")
+    os.environ.update(environment(work), nnUNet_compile="F", nnUNet_n_proc_DA="0")
     train(work, options.train.resolve(), options)
     os.environ["nnUNet_def_n_proc"] = str(os.cpu_count())
     networks = " and ".join(

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from side_by_side import machine, told_by
+from side_by_side import environment, machine, told_by
+from trainers import bare_plans
 
 from nnunet_kits.conversion.convert import convert
 from nnunet_kits.conversion.settings import Settings
@@ -98,38 +99,6 @@ SPACINGS = {"3d_fullres": 0.78, "3d_lowres": 1.99}
 PLANS = "BenchmarkPlans"
 
 
-def plans() -> dict[str, Any]:
-    """Plans with the two spacings, and what preprocessing asks of plans."""
-    resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-    configurations = {
-        name: {
-            "data_identifier": f"{PLANS}_{name}",
-            "preprocessor_name": "DefaultPreprocessor",
-            "batch_size": 2,
-            "patch_size": [128, 128, 128],
-            "spacing": [spacing] * 3,
-            "normalization_schemes": ["CTNormalization"],
-            "use_mask_for_norm": [False],
-            "architecture": {},
-            **{f"resampling_fn_{kind}": "resample_data_or_seg_to_shape" for kind in ("data", "seg")},
-            "resampling_fn_data_kwargs": resampling,
-            "resampling_fn_seg_kwargs": {**resampling, "is_seg": True, "order": 1},
-        }
-        for name, spacing in SPACINGS.items()
-    }
-    return {
-        "plans_name": PLANS,
-        "image_reader_writer": "NibabelIOWithReorient",
-        "label_manager": "LabelManager",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "foreground_intensity_properties_per_channel": {
-            "0": {"mean": 103.0, "std": 73.3, "percentile_00_5": -59.0, "percentile_99_5": 303.0}
-        },
-        "configurations": configurations,
-    }
-
-
 def ratios(stock: dict[str, Any], ours: dict[str, Any], names: tuple[str, ...]) -> str:
     """One line: both figures and their ratio, for each name."""
     return "  ".join(f"{n} {stock[n]:.2f} / {ours[n]:.2f} = {stock[n] / max(ours[n], 1e-9):.1f}x" for n in names)
@@ -168,16 +137,17 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "tree"):
-            (work / name).mkdir()
-            os.environ[name] = str(work / name)
+        os.environ.update(environment(work))
+        (work / "tree").mkdir()
         for case in sorted(options.folder.glob("case_*")):
             if not options.cases or case.name.removeprefix("case_") in options.cases:
                 (work / "tree" / case.name).symlink_to(case.resolve())
         made = convert(Settings(RELEASES[options.year], work / "tree", work / "nnUNet_raw", workers=1))
         preprocessed = work / "nnUNet_preprocessed" / made.dataset.name
         preprocessed.mkdir()
-        (preprocessed / f"{PLANS}.json").write_text(json.dumps({**plans(), "dataset_name": made.dataset.name}))
+        (preprocessed / f"{PLANS}.json").write_text(
+            json.dumps(bare_plans(PLANS, SPACINGS) | {"dataset_name": made.dataset.name})
+        )
         (preprocessed / "dataset.json").write_bytes((made.dataset / "dataset.json").read_bytes())
         if not options.skip_cases:
             measure_cases(made.dataset, preprocessed, work, options.repeats)

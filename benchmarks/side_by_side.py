@@ -1,4 +1,4 @@
-"""What the benchmarks share: a program in an interpreter of its own, and what it was measured on."""
+"""What the benchmarks share: programs in interpreters of their own, what they ran on, how alike two masks are."""
 
 import datetime
 import json
@@ -21,6 +21,37 @@ def machine() -> str:
         f"{model}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.date.today()}, "
         f"load {os.getloadavg()[0]:.1f}"
     )
+
+
+def device_name(device: str) -> str:
+    """The GPU, and the versions of what runs on it."""
+    import importlib.metadata
+
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "nnunetv2", "numpy"))
+    if device != "cuda":
+        return f"{device}; {versions}"
+    command = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        found = "cuda"
+    return f"{found}; {versions}"
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """nnU-Net's folders below ``folder``, made where they are not there, and our trainers known."""
+    from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER
+
+    folders = {name: folder / name for name in FOLDER_VARIABLES}
+    for path in folders.values():
+        path.mkdir(parents=True, exist_ok=True)
+    return {**{name: str(path) for name, path in folders.items()}, "nnUNet_extTrainer": str(SHIM_FOLDER)}
+
+
+def dice(a: Any, b: Any) -> float:
+    """Dice of two masks (numpy); 1 where both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
 
 
 def lines_of(program: str, *arguments: str, **variables: str) -> list[str]:
