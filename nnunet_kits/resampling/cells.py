@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.resampling.operators import AxisOperator, Rows, operator_along
+from nnunet_kits.resampling.operators import AxisOperator, Rows, axis_operator, operator_along
 from nnunet_kits.resampling.scheme import Scheme
 
 CHUNK = 1 << 18
@@ -28,11 +28,13 @@ class Taps:
             both are its last sample.
         weights: (k, n) float64.
         cells: (n,) which cell along the axis the output lies in.
+        nearest: (n,) the sample closest to the output.
     """
 
     samples: NDArray[np.intp]
     weights: NDArray[np.float64]
     cells: NDArray[np.intp]
+    nearest: NDArray[np.intp]
 
     @property
     def linear(self) -> bool:
@@ -42,7 +44,8 @@ class Taps:
     def part(self, rows: Rows, begin: int) -> "Taps":
         """The taps of some outputs, with samples counted from ``begin``."""
         some = slice(*rows)
-        return Taps(self.samples[:, some] - begin, self.weights[:, some], self.cells[some] - begin)
+        cells, nearest = self.cells[some] - begin, self.nearest[some] - begin
+        return Taps(self.samples[:, some] - begin, self.weights[:, some], cells, nearest)
 
 
 Points = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
@@ -66,7 +69,7 @@ def _taps(operator: AxisOperator, order: int) -> Taps | None:
     which rounds differently, so linear weights are worked out here as scipy does.
     """
     if order == 0 or operator.is_identity:
-        return Taps(operator.first[None], operator.weights.T, operator.first)
+        return Taps(operator.first[None], operator.weights.T, operator.first, operator.first)
     if order != 1:
         return None
     places = (np.arange(operator.new_size) + 0.5) * (operator.old_size / operator.new_size) - 0.5
@@ -74,15 +77,16 @@ def _taps(operator: AxisOperator, order: int) -> Taps | None:
     share = places - below
     end = operator.old_size - 1
     samples = np.clip(np.stack([below, below + 1]), 0, end)
-    return Taps(samples, np.stack([1.0 - share, share]), np.clip(below, 0, max(0, end - 1)))
+    nearest = axis_operator(operator.old_size, operator.new_size, 0).first
+    return Taps(samples, np.stack([1.0 - share, share]), np.clip(below, 0, max(0, end - 1)), nearest)
 
 
 def of_box(taps: Sequence[Taps], box: Sequence[Rows]) -> tuple[tuple[slice, slice, slice], list[Taps]]:
     """The samples that a box of the result needs, and the taps of the box, counted from the first such sample."""
     needed, parts = [], []
     for tap, rows in zip(taps, box, strict=True):
-        samples = tap.samples[:, slice(*rows)]
-        first, last = int(samples.min()), int(samples.max()) + 1
+        samples = [*tap.samples[:, slice(*rows)], tap.nearest[slice(*rows)]]
+        first, last = int(np.min(samples)), int(np.max(samples)) + 1
         needed.append(slice(first, last))
         parts.append(tap.part(rows, first))
     return (needed[0], needed[1], needed[2]), parts

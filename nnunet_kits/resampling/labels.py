@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from nnunet_kits.errors import ResamplingError
 from nnunet_kits.geometry import Box, crop, whole_box
 from nnunet_kits.resampling.cells import Points, Taps, corners, in_chunks, mixed_places, of_box, spread, taps_along
-from nnunet_kits.resampling.operators import axis_operator
 from nnunet_kits.resampling.scheme import Scheme
 from nnunet_kits.resampling.volumes import check_shapes, slabs
 
@@ -22,12 +21,10 @@ class LabelResampling:
     Attributes:
         needed: the box before that it draws on.
         taps: the samples that its voxels lie between along each axis, counted from the start of ``needed``.
-        nearest: the sample closest to each voxel along each axis, counted likewise.
     """
 
     needed: Box
-    taps: tuple[Taps, Taps, Taps]
-    nearest: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
+    taps: Sequence[Taps]
 
     def __call__(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Resample.
@@ -39,7 +36,7 @@ class LabelResampling:
             (z, y, x) of the size of the box, in the dtype of ``labels``.
         """
         classes, values = _as_classes(labels)
-        depth, height, width = (len(nearest) for nearest in self.nearest)
+        depth, height, width = (len(tap.nearest) for tap in self.taps)
         result = np.empty((depth, height, width), classes.dtype)
         for rows in slabs(depth, height * width * 16):
             inside, here = of_box(self.taps, (rows, (0, height), (0, width)))
@@ -48,8 +45,7 @@ class LabelResampling:
             z, y, x = mixed_places(part, here)
             for piece in in_chunks(len(z)):
                 places = (z[piece], y[piece], x[piece])
-                at = (places[0] + rows[0], places[1], places[2])
-                closest = classes[tuple(nearest[i] for nearest, i in zip(self.nearest, at, strict=True))]
+                closest = part[tuple(tap.nearest[i] for tap, i in zip(here, places, strict=True))]
                 slab[places] = _winners(part, here, places, closest)
         return result.astype(labels.dtype, copy=False) if values is None else values[result]
 
@@ -79,17 +75,9 @@ def label_resampling(old: Sequence[int], new: Sequence[int], scheme: Scheme, box
             f"label map with a spline of order {scheme.order}, or {scheme.separate_order} along a separate axis: "
             "only order 0 or 1, and 0 along a separate axis, have an exact equivalent. Use nnU-Net's own function."
         )
-    needed, parts, closest = [], [], []
-    for axis, (tap, rows) in enumerate(zip(taps, box, strict=True)):
-        nearest = axis_operator(old[axis], new[axis], 0).first if tap.linear else tap.samples[0]
-        samples = [*tap.samples[:, slice(*rows)], nearest[slice(*rows)]]
-        first = int(min(indices.min() for indices in samples))
-        needed.append((first, int(max(indices.max() for indices in samples)) + 1))
-        parts.append(tap.part(rows, first))
-        closest.append(nearest[slice(*rows)] - first)
-    return LabelResampling(
-        (needed[0], needed[1], needed[2]), (parts[0], parts[1], parts[2]), (closest[0], closest[1], closest[2])
-    )
+    needed, parts = of_box(taps, box)
+    z, y, x = ((rows.start, rows.stop) for rows in needed)
+    return LabelResampling((z, y, x), parts)
 
 
 def resample_labels(labels: NDArray[Any], new_shape: Sequence[int], scheme: Scheme) -> NDArray[Any]:
