@@ -239,15 +239,12 @@ def next_commands() -> list[str]:
 
 
 def _say_goodbye(out: Path, report: Path, seconds: float) -> None:
-    print(f"\nDone in {seconds:.0f} s; everything is in {out} ({_megabytes(out)} MB).")
+    megabytes = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) // 2**20
+    print(f"\nDone in {seconds:.0f} s; everything is in {out} ({megabytes} MB).")
     print(f"Report: {report}")
     print("With real data:")
     for command in next_commands():
         print(f"  {command}")
-
-
-def _megabytes(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) // 2**20
 
 
 def default_device() -> str:

@@ -55,16 +55,6 @@ def find_dataset(root: Path, dataset_id: int) -> Path | None:
     return found[0] if found else None
 
 
-def folder_settings(root: Path) -> dict[str, str]:
-    """The three folder variables for one root: each folder bears its variable's name.
-
-    Args:
-        root: any folder; ``~`` is expanded and a relative path made absolute, for nnU-Net runs anywhere.
-    """
-    absolute = Path(os.path.abspath(root.expanduser()))
-    return {variable: str(absolute / variable) for variable in FOLDER_VARIABLES}
-
-
 def with_shim(value: str | None) -> str:
     """``nnUNet_extTrainer`` with our shim folder in it once; other folders keep their place.
 

@@ -100,3 +100,9 @@ def write_low_resolution_predictions(folder, preprocessed):
     for case in CASES:
         segmentation = nnUNetDatasetBlosc2(str(preprocessed), [case]).load_case(case)[1][0]
         nnUNetDatasetBlosc2.save_seg(np.clip(segmentation, 0, 3).astype(np.uint8), str(Path(folder) / case))
+
+
+def dataset_of(root, form, configuration="Small_3d_fullres", cases=CASES, **options):
+    """Preprocessed cases below ``root``, as trainers read them."""
+    folder = root / "nnUNet_preprocessed" / FORMS[form][0] / configuration
+    return nnUNetDatasetBlosc2(str(folder), list(cases), **options)

@@ -1,4 +1,4 @@
-"""Two kidneys with a tumour and cysts on a small grid, and how to find one of their measures."""
+"""Two kidneys with a tumour and cysts on a small grid, how to find one of their measures, and ragged label maps."""
 
 import numpy as np
 
@@ -39,3 +39,10 @@ def of(measures, structure, side=None, component=1):
         if m.structure == structure and m.component == component and side in (None, m.side)
     )
     return found
+
+
+def ragged(seed, shape, share=0.3):
+    """A random label map of many pieces, labels 0 to 3."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(1, 4, shape)
+    return np.where(generator.random(shape) < share, labels, 0).astype(np.uint8)

@@ -1,5 +1,7 @@
 """Plans and dataset.json as nnU-Net's planner writes them, for trainers that are built without any data."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 
@@ -88,3 +90,22 @@ def dataset_json(labels: dict[str, Any] = CLASSES) -> dict[str, Any]:
     if any(isinstance(value, list) for value in labels.values()):
         content["regions_class_order"] = [1, 3, 2]
     return content
+
+
+def write_fingerprint(folder: Path, cases: int, spacing: list[float], shape: list[int]) -> tuple[Path, Path]:
+    """Raw and preprocessed folder of a converted dataset as far as a planner looks, below nnU-Net's folders."""
+    raw, preprocessed = (folder / name / "Dataset220_KiTS2023" for name in ("nnUNet_raw", "nnUNet_preprocessed"))
+    for made in (raw / "imagesTr", raw / "labelsTr", preprocessed):
+        made.mkdir(parents=True)
+    (raw / "imagesTr" / "case_00000_0000.nii.gz").touch()
+    (raw / "labelsTr" / "case_00000.nii.gz").touch()
+    reader = {"overwrite_image_reader_writer": "NibabelIOWithReorient"}
+    (raw / "dataset.json").write_text(json.dumps({**dataset_json(), **reader, "numTraining": 489}))
+    fingerprint = {
+        "spacings": [spacing] * cases,
+        "shapes_after_crop": [shape] * cases,
+        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0, "std": 75.0}},
+        "median_relative_size_after_cropping": 1.0,
+    }
+    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    return raw, preprocessed

@@ -8,18 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from small_kidneys import ragged
 
 from nnunet_kits.components import component_boxes, find_components, label_components, mask_of, touched_labels
 from nnunet_kits.geometry import crop
 
 FULL = np.ones((3, 3, 3), bool)
-
-
-def ragged(seed, shape, share=0.3):
-    """A random label map of many pieces, labels 0 to 3."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(1, 4, shape)
-    return np.where(generator.random(shape) < share, labels, 0).astype(np.uint8)
 
 
 def views(labels):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small_plans import dataset_json
+from small_plans import write_fingerprint
 
 from nnunet_kits.cli.main import main, parser
 from nnunet_kits.errors import PlanError
@@ -18,21 +18,8 @@ DATASET = "Dataset220_KiTS2023"
 @pytest.fixture
 def converted(nnunet):
     """Raw folder and fingerprint of a dataset whose cases are all 200 x 512 x 512 of 2.5 x 0.8 x 0.8 mm."""
-    raw, preprocessed = (nnunet / name / DATASET for name in ("nnUNet_raw", "nnUNet_preprocessed"))
-    for folder in (raw / "imagesTr", raw / "labelsTr", preprocessed):
-        folder.mkdir(parents=True)
-    (raw / "imagesTr" / "case_00000_0000.nii.gz").touch()
-    (raw / "labelsTr" / "case_00000.nii.gz").touch()
-    reader = {"overwrite_image_reader_writer": "NibabelIOWithReorient"}
-    (raw / "dataset.json").write_text(json.dumps({**dataset_json(), **reader, "numTraining": 489}))
+    raw, _ = write_fingerprint(nnunet, 3, [2.5, 0.8, 0.8], [200, 512, 512])
     (raw / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
-    fingerprint = {
-        "spacings": [[2.5, 0.8, 0.8]] * 3,
-        "shapes_after_crop": [[200, 512, 512]] * 3,
-        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0, "std": 75.0}},
-        "median_relative_size_after_cropping": 1.0,
-    }
-    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
     return nnunet
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from small_kidneys import ragged
 
 from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.postprocessing.operations import (
@@ -31,13 +32,6 @@ def line(*labels):
 
 def row(labels):
     return labels[0, 0].tolist()
-
-
-def ragged(seed, shape, share=0.3):
-    """A random label map of many pieces, labels 0 to 3."""
-    generator = np.random.default_rng(seed)
-    labels = generator.integers(1, 4, shape)
-    return np.where(generator.random(shape) < share, labels, 0).astype(np.uint8)
 
 
 def by_scipy(labels, members, keep):

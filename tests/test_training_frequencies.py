@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-from small_data import CASES, FORMS, small_dataset_json, small_plans
+from small_data import CASES, dataset_of, small_dataset_json, small_plans
 
 from nnunet_kits.training.frequencies import ENDING, class_weights, label_counts
 from nnunet_kits.training.trainers import trainer_class
-
-
-def dataset_of(root, form):
-    folder = root / "nnUNet_preprocessed" / FORMS[form][0] / "Small_3d_fullres"
-    return nnUNetDatasetBlosc2(str(folder), list(CASES))
 
 
 def test_counts_are_those_of_the_preprocessed_segmentations_of_just_these_cases(small_datasets, tmp_path):

@@ -8,9 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from small_data import CASES, FORMS, small_dataset_json, small_plans, write_low_resolution_predictions
+from small_data import CASES, FORMS, dataset_of, small_dataset_json, small_plans, write_low_resolution_predictions
 
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.training.focus import DEFAULT_SHARES, FocusLoader, label_shares, voxels_of
@@ -23,12 +22,6 @@ CPU = torch.device("cpu")
 PATCH = (8, 12, 12)
 WITH_CYST = {"case_00000", "case_00001"}
 AIMS = {"tumor": {2}, "cyst": {3}, "kidney": {1}}
-
-
-def dataset_of(root, form, configuration="Small_3d_fullres", cases=CASES, **options):
-    return nnUNetDatasetBlosc2(
-        str(root / "nnUNet_preprocessed" / FORMS[form][0] / configuration), list(cases), **options
-    )
 
 
 def labels_of(form):

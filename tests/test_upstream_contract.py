@@ -18,7 +18,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-from small_plans import REGIONS, architecture, cascade_plans, configuration, dataset_json, plans
+from small_plans import REGIONS, architecture, cascade_plans, configuration, dataset_json, plans, write_fingerprint
 
 CPU = torch.device("cpu")
 
@@ -264,20 +264,7 @@ def test_our_small_plans_state_what_the_plans_of_nnunets_planner_state(nnunet, m
     from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # the planner's threads
-    raw, preprocessed = (nnunet / name / "Dataset220_KiTS2023" for name in ("nnUNet_raw", "nnUNet_preprocessed"))
-    for folder in (raw / "imagesTr", raw / "labelsTr", preprocessed):
-        folder.mkdir(parents=True)
-    (raw / "imagesTr" / "case_00000_0000.nii.gz").touch()
-    (raw / "labelsTr" / "case_00000.nii.gz").touch()
-    reader = {"overwrite_image_reader_writer": "NibabelIOWithReorient"}
-    (raw / "dataset.json").write_text(json.dumps({**dataset_json(), **reader}))
-    fingerprint = {
-        "spacings": [[3.0, 2.0, 2.0]],
-        "shapes_after_crop": [[16, 24, 24]],
-        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0, "std": 75.0}},
-        "median_relative_size_after_cropping": 1.0,
-    }
-    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    write_fingerprint(nnunet, 1, [3.0, 2.0, 2.0], [16, 24, 24])
     theirs = ExperimentPlanner(220).plan_experiment()
     assert {*plans()} - {"continue_training"} == {*theirs}
     assert {*configuration()} == {*theirs["configurations"]["3d_fullres"]}

@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> Result:
     from nnunet_kits import environment
 
     if options.root is not None:
-        settings = environment.folder_settings(options.root)
+        root = Path(os.path.abspath(options.root.expanduser()))  # nnU-Net runs anywhere
+        settings = {variable: str(root / variable) for variable in environment.FOLDER_VARIABLES}
         if not options.no_create:
             _create(settings)
     else:

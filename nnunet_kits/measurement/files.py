@@ -55,7 +55,9 @@ def measure_files(
     Raises:
         ImageError: no label map, one without its CT, or two of one case.
     """
-    tasks = find_tasks(labels, images)
+    files = find_label_maps(labels)
+    scans = scans_of(files, images) if images else {}
+    tasks = {case: Task(case, file, scans.get(case)) for case, file in files.items()}
     output.mkdir(parents=True, exist_ok=True)
     journal = Journal(output / JOURNAL)
     keys = {
@@ -101,17 +103,6 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
     affine[:3, 3] += affine[:3, 2] * start
     measures = measure_labels(labels.within(planes), affine, image, min_volume_ml, middle_of(grid.shape, grid.affine))
     return measures.moved(start)
-
-
-def find_tasks(labels: Path, images: Path | None) -> dict[str, Task]:
-    """Case -> its label map and its CT.
-
-    Raises:
-        ImageError: no label map, one without its CT, or two of one case.
-    """
-    files = find_label_maps(labels)
-    scans = scans_of(files, images) if images else {}
-    return {case: Task(case, file, scans.get(case)) for case, file in files.items()}
 
 
 def write_measures(output: Path, found: dict[str, Measures]) -> None:

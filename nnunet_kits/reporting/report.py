@@ -58,8 +58,10 @@ def write_report(
     """
     if not path.parent.is_dir():
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it, or choose another file for the report.")
-    findings = examine_all(cases, year, workers)
     by_name = {case.name: case for case in cases}
+    tasks = {name: (case, year) for name, case in by_name.items()}
+    found = dict(_run(examine, tasks, workers, lambda one: "measured" if one.scores is None else "scored and measured"))
+    findings = dict(sorted(found.items(), key=lambda item: (item[1].mean_score(), item[0])))
     shown = {name: by_name[name] for name in [*findings][: max(0, pictures)]}
     drawn = dict(_run(draw_case, shown, workers, lambda _: "pictures"))
     study = Study(findings, {name: drawn[name] for name in shown}, models, facts)
@@ -85,17 +87,6 @@ def write_pictures(folder: Path, cases: Sequence[ReportCase], workers: int = 1) 
     named = {case.name: case for case in cases}
     for _ in _run(partial(write_case, folder=folder), named, workers, lambda _: "pictures"):
         pass
-
-
-def examine_all(cases: Sequence[ReportCase], year: str, workers: int) -> dict[str, Finding]:
-    """Score and measure all cases; the worst first, those without a reference last."""
-    tasks = {case.name: (case, year) for case in cases}
-    findings = dict(_run(examine, tasks, workers, _examined))
-    return dict(sorted(findings.items(), key=lambda item: (item[1].mean_score(), item[0])))
-
-
-def _examined(found: Finding) -> str:
-    return "measured" if found.scores is None else "scored and measured"
 
 
 def _run(

@@ -74,16 +74,14 @@ class AxisOperator:
         return np.ascontiguousarray(block[:, : upper - lower])
 
     def tiles(self, start: int, stop: int) -> Iterator[tuple[Rows, Rows, NDArray[np.float32]]]:
-        """Cut rows ``start`` to ``stop`` into pieces: (rows after, samples before, float32 matrix) of each."""
-        height = tile_height(self.old_size, self.new_size)
+        """Cut rows ``start`` to ``stop`` into pieces: (rows after, samples before, float32 matrix) of each.
+
+        They are low where many samples become one, so that a piece stays about as wide as the band.
+        """
+        height = int(np.clip(16 * round(2 * self.new_size / self.old_size), 16, 64))
         for lower in range(start, stop, height):
             upper = min(stop, lower + height)
             yield (lower, upper), self.inputs(lower, upper), self.dense(lower, upper)
-
-
-def tile_height(old_size: int, new_size: int) -> int:
-    """Rows of a tile: few where many samples become one, so that a tile stays about as wide as the band."""
-    return int(np.clip(16 * round(2 * new_size / old_size), 16, 64))
 
 
 @lru_cache(maxsize=64)
