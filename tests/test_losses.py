@@ -77,7 +77,7 @@ def loss(name, task):
 def weighted(task):
     """The task with unequal class weights, so that losses which take them are tested with them."""
     weights = (2.0, 0.5, 3.0) if task.has_regions else (1.0, 2.0, 0.5, 3.0)
-    return LossTask(task.has_regions, task.ignore_label, task.batch_dice, task.ddp, len(weights), weights)
+    return LossTask(task.has_regions, task.ignore_label, task.batch_dice, task.ddp, weights)
 
 
 # the registry
@@ -283,18 +283,3 @@ def test_every_parameter_has_a_default_that_is_allowed_and_a_range(name):
 def test_a_width_that_is_not_whole_is_refused():
     with pytest.raises(TrainingError, match=r"loss DiceCEBoundary: parameter width is 1.5, but must be a whole number"):
         build_loss("DiceCEBoundary", LossTask(False, None, True, False), {"width": 1.5})
-
-
-@pytest.mark.parametrize(
-    ("has_regions", "weights", "message"),
-    [
-        (False, (1.0, 2.0), "class_weights has 2 numbers, but must have one .* per class, background first: 4"),
-        (True, (1.0, 2.0), "class_weights has 2 numbers, but must have one positive number per region: 4"),
-        (False, (1.0, 2.0, 0.0, 1.0), r"class_weights are \[1.0, 2.0, 0.0, 1.0\], but must be one positive number"),
-        (False, (1.0, 2.0, float("inf"), 1.0), "but must be one positive number per class"),
-        (False, (1.0, 2.0, "3", 1.0), "but must be one positive number per class"),
-    ],
-)
-def test_class_weights_that_do_not_fit_are_refused(has_regions, weights, message):
-    with pytest.raises(TrainingError, match=message):
-        LossTask(has_regions, None, False, False, heads=4, class_weights=weights)

@@ -8,10 +8,14 @@ import pytest
 import torch
 from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss, DC_and_topk_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from scipy.ndimage import maximum_filter
+from scipy.spatial.distance import dice as dice_dissimilarity
 
 from nnunet_kits.losses import LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.losses.dice_ce_boundary import boundary_band
+from nnunet_kits.losses.dice_ring_ce import share_of_rings
+from nnunet_kits.losses.hard_dice import hard_dice
 
 SMOOTH = 1e-5
 IGNORED = 4
@@ -23,7 +27,7 @@ REGION_WEIGHTS = (0.5, 4.0, 2.0)
 class Case:
     """One random batch: tensors for a loss, and probabilities, truth and counted voxels in float64 for a formula."""
 
-    def __init__(self, has_regions, ignores, batch_dice, weights=False, dtype=torch.float64):
+    def __init__(self, has_regions, ignores, batch_dice, weights=False, dtype=torch.float64, patch_size=None):
         generator = torch.Generator().manual_seed(3)
         self.has_regions, self.batch_dice = has_regions, batch_dice
         heads = 3 if has_regions else 4
@@ -32,8 +36,8 @@ class Case:
             IGNORED if ignores else None,
             batch_dice,
             False,
-            heads,
             (REGION_WEIGHTS if has_regions else CLASS_WEIGHTS) if weights else None,
+            patch_size,
         )
         self.logits = torch.randn(2, heads, *SHAPE, generator=generator, dtype=dtype) * 2
         labels = torch.randint(0, 4, (2, 1, *SHAPE), generator=generator)
@@ -105,17 +109,74 @@ def test_ce_is_the_mean_of_minus_log_of_the_probability_of_the_truth(has_regions
     assert case.loss("CE") == pytest.approx(case.per_voxel(nll).mean(), rel=1e-9)
 
 
+def class_weight(case):
+    """What every voxel weighs by its class; with regions by the region inside, and 1 outside."""
+    if case.has_regions:
+        return np.where(case.truth, np.array(REGION_WEIGHTS)[:, None], 1.0)
+    return (case.truth * np.array(CLASS_WEIGHTS)[:, None]).sum(1, keepdims=True)
+
+
 @each_kind
 @each_dice
 def test_dice_weighted_ce_by_hand(has_regions, ignores, batch_dice):
     case = Case(has_regions, ignores, batch_dice, weights=True)
+    weights = case.per_voxel(lambda p_true, _: class_weight(case))
+    ce, dice = (weights * case.per_voxel(nll)).sum() / weights.sum(), np.mean(case.indices())
+    assert case.loss("DiceWeightedCE") == pytest.approx(ce - dice, rel=1e-9)
+    assert case.loss("DiceWeightedCE", dice=0.25) == pytest.approx(ce - 0.25 * dice, rel=1e-9)
+    assert case.loss("DiceWeightedCE", dice=0) == pytest.approx(ce, rel=1e-9)
+
+
+@each_kind
+def test_the_dice_of_the_most_probable_labels_is_scipys_and_adds_no_gradient(has_regions, ignores):
+    case = Case(has_regions, ignores, False, weights=True)
     if has_regions:
-        weight = np.where(case.truth, np.array(REGION_WEIGHTS)[:, None], 1)
+        pairs = [(case.p[:, r] > 0.5, case.truth[:, r]) for r in (0, 2)]
     else:
-        weight = (case.truth * np.array(CLASS_WEIGHTS)[:, None]).sum(1, keepdims=True)
-    weights = case.per_voxel(lambda p_true, _: weight)
-    expected = (weights * case.per_voxel(nll)).sum() / weights.sum() - np.mean(case.indices())
-    assert case.loss("DiceWeightedCE") == pytest.approx(expected, rel=1e-9)
+        found, truth = case.p.argmax(1), case.truth.argmax(1)
+        pairs = [(found > 0, truth > 0), (found == 2, truth == 2)]
+    everything, tumor = (1 - dice_dissimilarity(a[case.counted], b[case.counted]) for a, b in pairs)
+    logits = case.logits.requires_grad_()
+    values, gradients = {}, {}
+    for weight in (0, 1, 3):
+        loss = build_loss("DiceWeightedCE", case.task, {"dice": 0, "hard_dice": weight})(logits, case.target)
+        values[weight], gradients[weight] = loss.item(), torch.autograd.grad(loss, logits)[0]
+    told = (1 - (everything + tumor) / 2) + (1 - tumor)
+    assert values[1] - values[0] == pytest.approx(told)
+    assert values[3] - values[0] == pytest.approx(3 * told)
+    assert torch.equal(gradients[1], gradients[0])
+
+
+def test_a_batch_without_any_foreground_in_either_map_has_a_dice_of_1_and_a_missed_one_of_0():
+    task = LossTask(False, None, False, False)
+    empty, sure = torch.zeros(1, 1, 2, 2), torch.zeros(1, 3, 2, 2)
+    sure[:, 0] = 9
+    assert [float(x) for x in hard_dice(task, sure, empty)] == [1, 1]
+    assert [float(x) for x in hard_dice(task, sure, empty + 1)] == [0, 1]
+    assert [float(x) for x in hard_dice(task, sure, empty + 2)] == [0, 0]
+
+
+def zhangs_loss(logits, labels):
+    """Literally: torch's weighted cross-entropy, and Dice of the argmax of kidney with tumour and of tumour.
+
+    Source: author's repository Yichizz/unet3d_kits19 @ db3054a, ``train/losses.py``.
+    """
+    ce = torch.nn.functional.cross_entropy(logits, labels[:, 0], torch.tensor([0.5, 1, 1.5], dtype=logits.dtype))
+    found = torch.softmax(logits, 1).argmax(1)
+    kidney, tumor = (
+        2 * (a & b).sum().double() / (a.sum() + b.sum())
+        for a, b in ((found > 0, labels[:, 0] > 0), (found == 2, labels[:, 0] == 2))
+    )
+    return ce + (1 - (kidney + tumor) / 2) + (1 - tumor)
+
+
+def test_zhangs_loss_is_the_authors():
+    torch.manual_seed(0)
+    logits = torch.randn(6, 3, *SHAPE, dtype=torch.float64)
+    labels = torch.randint(0, 3, (6, 1, *SHAPE))
+    task = LossTask(False, None, False, False, [0.5, 1, 1.5])
+    found = build_loss("DiceWeightedCE", task, {"dice": 0, "hard_dice": 1})(logits, labels)
+    assert found.item() == pytest.approx(zhangs_loss(logits, labels).item(), rel=1e-9)
 
 
 @each_kind
@@ -126,6 +187,73 @@ def test_weighted_dice_ce_by_hand(has_regions, ignores, batch_dice):
     dice = np.average(case.indices(), axis=1, weights=weights).mean()
     assert case.loss("WeightedDiceCE") == pytest.approx(case.per_voxel(nll).mean() - dice, rel=1e-9)
     assert case.loss("WeightedDiceCE", k=10) == pytest.approx(case.hardest(10) - dice, rel=1e-9)
+    if has_regions:
+        assert case.loss("WeightedDiceCE", background=1) == case.loss("WeightedDiceCE")
+        return
+    every = [[case.index(cases, head, 0.5, 0.5) for head in range(4)] for cases in case.groups()]
+    dice = np.average(every, axis=1, weights=[0.3 * CLASS_WEIGHTS[0], *CLASS_WEIGHTS[1:]]).mean()
+    assert case.loss("WeightedDiceCE", background=0.3) == pytest.approx(case.per_voxel(nll).mean() - dice, rel=1e-9)
+
+
+def test_chen_and_jins_loss_is_cross_entropy_minus_the_dice_of_their_equation_2():
+    case = Case(False, False, True, weights=False)
+    p, g = (np.moveaxis(x, 1, 0).reshape(4, -1) for x in (case.p, case.truth))
+    dice = np.mean(2 * (p * g).sum(1) / (p.sum(1) + g.sum(1)))
+    found = case.loss("WeightedDiceCE", background=1)
+    assert found == pytest.approx(case.per_voxel(nll).mean() - dice, abs=1e-6)  # ours adds 1e-5 to both parts
+
+
+def rings_by_hand(lesions):
+    """Share of the five max-pools that reach a voxel; by scipy, each case alone."""
+    share = np.zeros(lesions.shape)
+    for edge in (7, 9, 11, 13, 15):
+        share += np.stack([maximum_filter(case, edge, mode="constant", cval=0) for case in lesions]) / 5
+    return np.where(lesions, 0, share)
+
+
+@each_kind
+@each_dice
+def test_dice_ring_ce_by_hand(has_regions, ignores, batch_dice):
+    case = Case(has_regions, ignores, batch_dice, weights=True, patch_size=SHAPE)
+    lesions = np.zeros((2, *SHAPE), bool)
+    lesions[0, 0, 1, 2] = lesions[1, 2, 4, 7] = lesions[1, 1, 1, 1] = True
+    keep_only(case, lesions)
+    ring = 15 * rings_by_hand(lesions & case.counted.reshape(2, *SHAPE)).reshape(2, 1, -1)
+    weights = case.per_voxel(lambda p_true, _: class_weight(case) + ring)
+    expected = 20 * (weights * case.per_voxel(nll)).mean() - np.mean(case.indices())
+    assert case.loss("DiceRingCE") == pytest.approx(expected, rel=1e-9)
+    weights = case.per_voxel(lambda p_true, _: class_weight(case))
+    expected = 2 * (weights * case.per_voxel(nll)).mean() - np.mean(case.indices())
+    assert case.loss("DiceRingCE", ce=2, ring=0) == pytest.approx(expected, rel=1e-9)
+
+
+def keep_only(case, lesions):
+    """Change the truth of a case to kidney everywhere but at these voxels, which are tumour."""
+    labels = torch.from_numpy(np.where(lesions, 2, 1))[:, None]
+    flat = labels.numpy().reshape(2, 1, -1)
+    if case.has_regions:
+        case.target[:, :3] = torch.cat([labels >= r for r in (1, 2, 2)], 1)
+        case.truth = np.concatenate([flat >= r for r in (1, 2, 2)], 1)
+        case.p_true = np.where(case.truth, case.p, 1 - case.p)
+    else:
+        case.target = torch.where(case.target == IGNORED, case.target, labels)
+        case.truth = flat == np.arange(4)[:, None]
+        case.p_true = (case.p * case.truth).sum(1, keepdims=True)
+
+
+def test_lower_resolutions_have_no_ring():
+    low = Case(False, False, True, weights=True, patch_size=(6, 10, 16))
+    without = low.loss("DiceRingCE", ring=0)
+    assert low.loss("DiceRingCE") == without
+    assert Case(False, False, True, weights=True).loss("DiceRingCE") != without
+
+
+@pytest.mark.parametrize("size", [(12, 20, 18), (20, 18)])
+def test_the_share_of_rings_is_that_of_scipys_maximum_filters(size):
+    lesions = torch.zeros(2, 1, *size, dtype=torch.bool)
+    lesions[0, 0, ..., 3, 5] = lesions[1, 0, ..., 17, 0] = True
+    found = share_of_rings(lesions, torch.float64)[:, 0].numpy()
+    assert found == pytest.approx(rings_by_hand(lesions[:, 0].numpy()))
 
 
 @each_kind
@@ -241,6 +369,7 @@ def test_dice_ce_is_nnunets_own(has_regions, ignores, batch_dice):
     [
         ("DiceWeightedCE", {}),
         ("WeightedDiceCE", {}),
+        ("DiceRingCE", {"ce": 1, "ring": 0}),
         ("DiceFocal", {"gamma": 0}),
         ("DiceTopK", {"k": 100}),
         ("DiceCEBoundary", {"weight": 0}),

@@ -9,8 +9,9 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from small_data import CASES, dataset_of, small_dataset_json, small_plans
 
-from nnunet_kits.training.frequencies import ENDING, class_weights, label_counts
+from nnunet_kits.training.frequencies import ENDING, label_counts
 from nnunet_kits.training.trainers import trainer_class
+from nnunet_kits.training.weights import class_weights
 
 
 def test_counts_are_those_of_the_preprocessed_segmentations_of_just_these_cases(small_datasets, tmp_path):

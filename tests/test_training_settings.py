@@ -143,6 +143,16 @@ def test_a_training_with_a_limit_of_its_own_goes_on_from_its_checkpoint_on_anoth
     trainer.grad_scaler.load_state_dict(own)
 
 
+# the loss
+
+
+def test_stated_weights_and_the_highest_resolution_reach_the_loss(nnunet):
+    task = make("ResUNetTrainer_DiceRingCE", class_weights="equal").loss.loss.task
+    assert (task.class_weights, task.patch_size) == ([1, 1, 1, 1], (16, 24, 24))
+    named = {"kidney_and_mass": 2, "mass": 3, "tumor": 4, "kidney": 9}
+    assert make("ResUNetTrainer_DiceRingCE", REGIONS, class_weights=named).loss.loss.task.class_weights == [2, 3, 4]
+
+
 # precision
 
 

@@ -42,6 +42,12 @@ LOSSES: dict[str, Loss] = {
         "Chen and Zhang, KiTS23",
         weighted=True,
     ),
+    "DiceRingCE": Loss(
+        "nnunet_kits.losses.dice_ring_ce.dice_ring_ce",
+        "soft Dice plus cross-entropy in which a voxel weighs as its class, and more near a lesion",
+        "sibling code of Chen and Zhang, KiTS23",
+        weighted=True,
+    ),
     "Tversky": Loss(
         "nnunet_kits.losses.tversky.tversky",
         "a Dice in which a missed voxel costs more than an invented one",

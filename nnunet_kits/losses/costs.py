@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nnunet_kits.losses.task import LossTask
 from nnunet_kits.losses.terms import VoxelCost
 
 TINY = 1e-7
@@ -12,6 +13,35 @@ TINY = 1e-7
 def cross_entropy(nll: Tensor, error: Tensor, truth: Tensor) -> tuple[Tensor, None]:
     """Cross-entropy, of regions binary cross-entropy."""
     return nll, None
+
+
+def class_weight(task: LossTask, weights: Tensor | None, truth: Tensor, like: Tensor) -> Tensor:
+    """What every voxel weighs: as much as its class; with regions as much as the region inside, and 1 outside.
+
+    Args:
+        task: whether there are regions.
+        weights: one per class or region; None for 1.
+        truth: as a :data:`~nnunet_kits.losses.terms.VoxelCost` is given it.
+        like: whose type the result has.
+    """
+    if weights is None:
+        return torch.ones_like(like)
+    own = weights.to(like)
+    if task.has_regions:
+        return torch.mul(truth, own.view(-1, *(1 for _ in like.shape[2:])) - 1).add_(1)
+    return own[truth]
+
+
+def weighted_cross_entropy(task: LossTask, weights: Tensor | None) -> VoxelCost:
+    """Cross-entropy times the weight of a voxel's class; without weights cross-entropy."""
+    if weights is None:
+        return cross_entropy
+
+    def cost(nll: Tensor, error: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        weight = class_weight(task, weights, truth, nll)
+        return nll.mul_(weight), weight
+
+    return cost
 
 
 def focal(gamma: float) -> VoxelCost:

@@ -33,6 +33,7 @@ from nnunet_kits.training.safeguards import SafeTrainer
 from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
 from nnunet_kits.training.schedules import is_lowest, stalls
 from nnunet_kits.training.settings import LOWEST_LOSS, TrainingSettings, training_settings
+from nnunet_kits.training.weights import class_weights, stated_weights
 
 TOPOLOGY = tuple(field.name for field in dataclasses.fields(Topology))
 """What our networks take from any plans file; blocks, norms and activations are their own."""
@@ -109,7 +110,9 @@ class KitsTrainer(SafeTrainer):
         compatibility.check_dimensions(trainer, parts, network, self.configuration_name, manager.patch_size)
         compatibility.check_patch(trainer, parts, network, self.configuration_name, manager.patch_size)
         compatibility.check_batch(trainer, parts, self.configuration_name, manager.batch_size)
-        compatibility.check_weights(trainer, self.configuration_name, settings.class_weights, self._outputs())
+        where = f"plans, configuration {self.configuration_name}"
+        stated = stated_weights(f"{where}: kits_training.class_weights", settings.class_weights, self._outputs())
+        self._stated_weights = stated
         compatibility.check_loss_parameters(trainer, self.configuration_name, settings.loss_parameters or {})
         self.enable_deep_supervision = compatibility.supports_deep_supervision(network) and settings.deep_supervision
         if hasattr(network, "load_imagenet_encoder"):
@@ -119,7 +122,6 @@ class KitsTrainer(SafeTrainer):
         if parts.sampling == "TumorFocus" or tumor_alone:
             from nnunet_kits.training.focus import label_shares
 
-            where = f"plans, configuration {self.configuration_name}"
             shares = {"tumor": 1.0} if tumor_alone else settings.foreground_shares
             self._shares = label_shares(shares, self.dataset_json["labels"], where)
 
@@ -195,23 +197,22 @@ class KitsTrainer(SafeTrainer):
             ignore_label=self.label_manager.ignore_label,
             batch_dice=self.configuration_manager.batch_dice,
             ddp=self.is_ddp,
-            heads=self.label_manager.num_segmentation_heads,
             class_weights=self._class_weights() if LOSSES[self.parts.loss].weighted else None,
+            patch_size=tuple(self.configuration_manager.patch_size),
         )
         parameters = (self.settings.loss_parameters or {}).get(self.parts.loss)
         return self._deeply_supervised(build_loss(self.parts.loss, task, parameters))
 
     def _class_weights(self) -> list[float]:
-        """One weight per output of the network: given, or from the labels of the training cases."""
-        given = self.settings.class_weights
-        if not isinstance(given, str):
-            return given
+        """One weight per output of the network: stated, or from the labels of the training cases."""
+        if self._stated_weights is not None:
+            return self._stated_weights
         dataset, _ = self.get_tr_and_val_datasets()
         kept = Path(self.preprocessed_dataset_folder + frequencies.ENDING)
         labels = self.label_manager.all_labels
         counts = dict(zip(labels, frequencies.label_counts(dataset, dataset.identifiers, labels, kept), strict=True))
         regions = self.label_manager.foreground_regions if self.label_manager.has_regions else None
-        weights = frequencies.class_weights(counts, regions)
+        weights = class_weights(counts, regions)
         told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(self._outputs(), weights, strict=True))
         self.print_to_log_file(f"Class weights from the voxels of {len(dataset.identifiers)} training cases: {told}")
         return weights

@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.errors import TrainingError
@@ -147,19 +146,6 @@ def check_stages(trainer: str, plans: str, stages: int) -> None:
         raise TrainingError(
             f"{trainer}: plans {plans} have {stages} stages, but deep supervision needs at least {FEWEST_STAGES} "
             "(nnU-Net gives the lowest of its outputs weight 0, so one alone would be a NaN loss). Plan a larger patch."
-        )
-
-
-def check_weights(trainer: str, configuration: str, weights: Any, heads: Sequence[str]) -> None:
-    """Refuse class weights that are not one per output of the network.
-
-    Raises:
-        TrainingError: how many weights there are, and what for.
-    """
-    if isinstance(weights, list) and len(weights) != len(heads):
-        raise TrainingError(
-            f"{trainer}: kits_training.class_weights of configuration {configuration} has {len(weights)} numbers, but "
-            f"the network has {len(heads)} outputs: {', '.join(heads)}."
         )
 
 

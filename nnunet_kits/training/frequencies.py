@@ -1,7 +1,7 @@
 """How many voxels every label has in the preprocessed training cases: counted once, kept beside the data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,33 +36,6 @@ def label_counts(dataset: Any, cases: Sequence[str], labels: Sequence[int], kept
     if fresh:
         write_text(kept, json.dumps(known))
     return np.array([sum(known[case]["voxels"].get(str(int(label)), 0) for case in cases) for label in labels])
-
-
-def class_weights(counts: Mapping[int, float], regions: Sequence[int | tuple[int, ...]] | None) -> list[float]:
-    """Weights of classes or regions: the rarer, the larger, by the square root.
-
-    The square root of (voxels of the background / voxels of the class), so that the background's is 1; for a region of
-    (voxels outside / voxels inside). What has no voxels gets the largest weight of the others. Ours: the papers that
-    weigh classes state no weights.
-
-    Args:
-        counts: label -> voxels, without those to ignore.
-        regions: labels of each region; None for classes.
-
-    Returns:
-        One weight per class, in the order of their labels, or one per region.
-    """
-    total = sum(counts.values())
-    if regions is None:
-        inside = np.array([counts[label] for label in sorted(counts)], float)
-        other = np.full(len(inside), float(counts[0]))
-    else:
-        members = [region if isinstance(region, tuple) else (region,) for region in regions]
-        inside = np.array([sum(counts[label] for label in labels) for labels in members], float)
-        other = total - inside
-    weights = np.sqrt(np.maximum(other, 1) / np.maximum(inside, 1))
-    weights[inside == 0] = weights[inside > 0].max(initial=1.0)
-    return [float(weight) for weight in weights]
 
 
 def _read(kept: Path) -> dict[str, dict[str, Any]]:

@@ -34,10 +34,6 @@ def _is_shares(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(is_positive(share) for share in value.values())
 
 
-def _is_weights(value: Any) -> bool:
-    return value == "frequencies" or (isinstance(value, list) and bool(value) and all(map(is_positive, value)))
-
-
 def _is_parameters(value: Any) -> bool:
     """Losses and parameters that exist are told from others by the losses."""
     return isinstance(value, dict) and all(isinstance(given, dict) for given in value.values())
@@ -58,7 +54,10 @@ Axes = Annotated[Sequence[int] | None, Rule(_is_axes, "a list of 0, 1, 2")]
 Shares = Annotated[
     Mapping[str, float] | None, Rule(_is_shares, "an object of names of labels or regions with a positive share each")
 ]
-Weights = Annotated[list[float] | str, Rule(_is_weights, "a list of positive numbers, or 'frequencies'")]
+Weights = Annotated[
+    Sequence[float] | Mapping[str, float] | str,
+    Rule(lambda v: isinstance(v, list | dict | str), "a list, an object or a word"),  # more in weights.py
+]
 LossParameters = Annotated[
     Mapping[str, Mapping[str, float]] | None,
     Rule(_is_parameters, "an object of names of losses, each with an object of numbers"),
@@ -98,7 +97,8 @@ class TrainingSettings:
             without ``prediction_mirror_axes``, at prediction; ``[]`` for none.
         prediction_mirror_axes: axes mirrored at prediction.
         foreground_shares: name of a label or region -> share of the patches that ``TumorFocus`` aims at it.
-        class_weights: one per output of the network, or ``frequencies``: from the labels of the training cases.
+        class_weights: one per output of the network, as a list or an object of their names; ``equal``; or
+            ``frequencies``: from the labels of the training cases.
         loss_parameters: name of a loss -> its parameters.
         early_stopping_patience: epochs without a new lowest validation loss after which the training ends; ``none``
             for never.
