@@ -29,6 +29,8 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--aggregation", choices=aggregations, help=HELP["aggregation"])
     add("--mode", default="compact", choices=("compact", "copy", "hardlink", "symlink"), help=HELP["mode"])
     add("--folds", type=int, default=5, metavar="N", help="folds in splits_final.json (default: 5)")
+    add("--splits", default="by_number", metavar="SCHEME", help=HELP["splits"])
+    add("--hold-out", metavar="SHARE", help=HELP["hold_out"])
     add("--exclude", nargs="+", default=[], metavar="CASE", help=HELP["exclude"])
     add("--skip-bad", action="store_true", help="go on after a bad case and list all of them at the end")
     add("--verify", action="store_true", help="run nnU-Net's own verify_dataset_integrity at the end")
@@ -41,10 +43,20 @@ def by_year(fact: str) -> str:
     return either([str(getattr(release, fact)) for release in RELEASES.values()])
 
 
+PRESETS = {
+    "kfold_seed42": "KiTSZhangPlans",
+    "0-239/240-269/270-299": "KiTSBeheshtifard2DPlans",
+    "0.8/0.1/0.1": "KiTSChenJin2DPlans",
+}
+"""Splits of a paper -> the preset of its system."""
+
 HELP = {
     "labels": "classes: kidney, tumor, cyst; regions: the challenge's kidney_and_mass, mass, tumor (default: classes)",
     "aggregation": "KiTS21 only: which joint label map of its annotators (default: MAJ, the majority)",
     "mode": "how images are stored; compact (the default) makes them int16 where that is lossless, else copies them",
+    "splits": "how cases are split: by_number (the default), kfold_seed42 (Zhang), 0-239/240-269/270-299 "
+    "(Beheshtifard), 0.8/0.1/0.1 (Chen and Jin's shares; :SEED for another draw), or a splits_final.json",
+    "hold_out": "share of the cases that no fold gets, as 0.1, or a .json file with a list of them",
     "exclude": "cases to leave out: 68, case_00068, or known-bad for all that the year is known for",
 }
 
@@ -71,6 +83,8 @@ def run(options: argparse.Namespace) -> Result:
         aggregation=options.aggregation,
         mode=options.mode,
         folds=options.folds,
+        splits=options.splits,
+        hold_out=options.hold_out,
         exclude=_numbers(options.exclude, release.known_bad),
         skip_bad=options.skip_bad,
         workers=options.workers,
@@ -93,10 +107,11 @@ def run(options: argparse.Namespace) -> Result:
     workers = nnunet_workers(made.cases)
     if options.verify:
         verify_with_nnunet(made.dataset, options.workers or workers)
+    preset = PRESETS.get(options.splits, "KiTSCascadePlans")
     following = [
         f"nnUNetv2_extract_fingerprint -d {settings.number} -np {workers}",
-        f"nnunet_kits plan -d {settings.number} --preset KiTSCascadePlans",
-        f"nnunet_kits preprocess -d {settings.number} -p KiTSCascadePlans",
+        f"nnunet_kits plan -d {settings.number} --preset {preset}",
+        f"nnunet_kits preprocess -d {settings.number} -p {preset}",
     ]
     say_next(following, ("", "   # others: nnunet_kits plan --list"))
     return Result(

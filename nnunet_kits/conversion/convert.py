@@ -69,8 +69,8 @@ def convert(settings: Settings) -> Conversion:
     tolerated = ConversionError if settings.skip_bad else None
     done, failed = run_or_skip(job, {case.name: case for case in todo}, workers, "convert", tolerated)
     skipped |= failed
-    records = complete(settings, dataset, skipped)
-    return Conversion(dataset, records, len(done), skipped, _notes(settings, cases, records))
+    records, folds = complete(settings, dataset, skipped)
+    return Conversion(dataset, records, len(done), skipped, [*_notes(settings, cases, records), *folds.notes])
 
 
 def stale_splits(dataset: Path, preprocessed: Path) -> Path | None:

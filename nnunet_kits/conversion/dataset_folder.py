@@ -9,8 +9,8 @@ from nnunet_kits.cases.raw_dataset import Record, write_json
 from nnunet_kits.conversion.case_conversion import RECORDS, workshop
 from nnunet_kits.conversion.cases import case_number
 from nnunet_kits.conversion.dataset_json import dataset_json
+from nnunet_kits.conversion.schemes import BY_NUMBER, Folds, make_folds
 from nnunet_kits.conversion.settings import Settings
-from nnunet_kits.conversion.splits import assign_folds, splits_of
 from nnunet_kits.environment import find_dataset
 from nnunet_kits.errors import ConversionError
 
@@ -59,7 +59,7 @@ def open_dataset(settings: Settings, here: Collection[str]) -> Path:
     return dataset
 
 
-def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> dict[str, Record]:
+def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> tuple[dict[str, Record], Folds]:
     """Drop the cases that were excluded, then write splits_final.json, conversion.json and dataset.json.
 
     Args:
@@ -68,15 +68,16 @@ def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> dict
         skipped: case -> why it was left out. What an earlier run made of it is kept, if it is of the same kind.
 
     Returns:
-        The records of all cases in the dataset.
+        The records of all cases in the dataset, and how its training cases are split.
 
     Raises:
-        ConversionError: no training case is left, or a file cannot be written.
+        ConversionError: no training case is left, the splits do not fit the cases, or a file cannot be written.
     """
     try:
         room = workshop(dataset)
         records = room.all_finished()
-        for name in {f"case_{number:05d}" for number in settings.exclude} | set(skipped):
+        left_out = {f"case_{number:05d}" for number in settings.exclude} | set(skipped)
+        for name in left_out:
             kept = records.get(name)
             if kept is None or name not in skipped or kept["aggregation"] != settings.joined_by:
                 records.pop(name, None)
@@ -86,23 +87,24 @@ def complete(settings: Settings, dataset: Path, skipped: dict[str, str]) -> dict
         if not training:
             why = f" The first of {len(skipped)} skipped: {next(iter(skipped.values()))}" if skipped else ""
             raise ConversionError(f"{settings.source}: no training case was converted.{why}")
-        assigned, moved = assign_folds(training, settings.folds)
+        folds = make_folds(training, settings.splits, settings.hold_out, settings.folds, left_out)
         name = dataset.name.split("_", 1)[1]
-        write_json(dataset / "splits_final.json", splits_of(assigned))
-        write_json(dataset / "conversion.json", _summary(settings, skipped, moved, records))
+        write_json(dataset / "splits_final.json", folds.splits)
+        write_json(dataset / "conversion.json", _summary(settings, skipped, folds, records))
         write_json(dataset / "dataset.json", dataset_json(settings.release, name, settings.label_mode, len(training)))
     except OSError as error:
         raise ConversionError(
             f"{dataset} cannot be written ({error.strerror}). The finished cases are kept: run the same command again."
         ) from error
-    return records
+    return records, folds
 
 
-def _summary(
-    settings: Settings, skipped: dict[str, str], moved: dict[str, tuple[int, int]], records: dict[str, Record]
-) -> dict[str, Any]:
+def _summary(settings: Settings, skipped: dict[str, str], folds: Folds, records: dict[str, Record]) -> dict[str, Any]:
     """The content of conversion.json."""
     release = settings.release
+    split: dict[str, Any] = {} if settings.splits == BY_NUMBER else {"splits": settings.splits}
+    if settings.splits != BY_NUMBER or settings.hold_out is not None:
+        split["held_out"] = folds.held_out
     return {
         "converter": f"nnunet_kits {__version__}",
         "edition": release.edition,
@@ -112,8 +114,9 @@ def _summary(
         "labels": settings.label_mode,
         "aggregation": settings.joined_by,
         "mode": settings.mode,
-        "folds": settings.folds,
-        "moved_to_fill_folds": moved,
+        "folds": settings.folds if settings.splits == BY_NUMBER else len(folds.splits),
+        **split,
+        "moved_to_fill_folds": folds.moved,
         "excluded": [f"case_{number:05d}" for number in sorted(settings.exclude)],
         "known_bad": {f"case_{number:05d}": reason for number, reason in release.known_bad.items()},
         "skipped": skipped,

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_kits.conversion import schemes
 from nnunet_kits.conversion.case_conversion import MODES
 from nnunet_kits.conversion.dataset_json import LABEL_MODES
 from nnunet_kits.conversion.splits import DEFAULT_FOLDS
@@ -27,7 +28,9 @@ class Settings:
         label_mode: ``classes`` or ``regions``.
         aggregation: which of KiTS21's label maps; None for the default.
         mode: how images are stored, one of ``compact``, ``copy``, ``hardlink``, ``symlink``.
-        folds: how many folds splits_final.json has.
+        folds: how many folds splits_final.json has, by number.
+        splits: how cases are split into folds, see :data:`nnunet_kits.conversion.schemes.ALLOWED`.
+        hold_out: share or file of the cases that no fold gets; None for none.
         exclude: case numbers to leave out.
         skip_bad: go on after a bad case.
         workers: processes; None for as many as CPUs and memory allow.
@@ -45,6 +48,8 @@ class Settings:
     aggregation: str | None = None
     mode: str = "compact"
     folds: int = DEFAULT_FOLDS
+    splits: str = schemes.BY_NUMBER
+    hold_out: str | None = None
     exclude: Collection[int] = ()
     skip_bad: bool = False
     workers: int | None = None
@@ -57,6 +62,7 @@ class Settings:
             raise ConversionError(
                 f"--folds {self.folds}: cross-validation needs at least 2; nnU-Net's own number is 5."
             )
+        schemes.check(self.splits, self.hold_out, self.folds)
         if self.dataset_id is not None and not 1 <= self.dataset_id <= 999:
             raise ConversionError(f"--dataset-id {self.dataset_id}: nnU-Net's numbers are 1 to 999.")
         if self.name is not None and not DATASET_NAME.fullmatch(self.name):
