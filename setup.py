@@ -21,7 +21,8 @@ setup(
     # The shim is a folder with one module, not a package: nnU-Net imports it by itself (nnunet_kits/environment.py).
     package_data={
         "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
-        + ["augmentation/sets/*.json", "derivation/rules/*.json", "reporting/*.jinja", "reporting/*.css"],
+        + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json"]
+        + ["reporting/*.jinja", "reporting/*.css"],
     },
     install_requires=[
         "nnunetv2>=2.8.1,<2.9",

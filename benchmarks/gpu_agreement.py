@@ -33,7 +33,7 @@ def predictions(folder: Path, device: str) -> Iterator[dict[str, Any]]:
     ours, theirs = found[device], found["cpu"]
     yield {
         "what": f"predict, a cascade on {'x'.join(map(str, image.shape))} voxels",
-        **apart(ours.answers[0][0].logits, theirs.answers[0][0].logits),
+        **apart(ours.answers[0][0].scores, theirs.answers[0][0].scores),
         "labels differ in": float((ours.labels != theirs.labels).mean()),
         "labelled voxels": int((theirs.labels > 0).sum()),
     }

@@ -12,6 +12,7 @@ import pytest
 from test_help import HEAVY
 
 from nnunet_kits.derivation.rule import rule_names
+from nnunet_kits.inference.system import system_names
 from nnunet_kits.planning.presets import preset_names
 from nnunet_kits.postprocessing import chain_names
 from nnunet_kits.training.names import heads, parse_trainer_name
@@ -71,7 +72,7 @@ def test_verbs_and_choices_are_offered():
     assert words == [["plan"], ["cuda", "cpu"], ["19", "21", "23"]]
 
 
-def test_presets_chains_and_rules_are_offered_beside_json_files_of_ones_own(tmp_path):
+def test_presets_chains_rules_and_systems_are_offered_beside_json_files_of_ones_own(tmp_path):
     (tmp_path / "mine.json").touch()
     (tmp_path / "mine.txt").touch()
     lines = ("plan --preset ", "postprocess --chain ", "postprocess --chains clean no_", "derive --rule ")
@@ -80,6 +81,7 @@ def test_presets_chains_and_rules_are_offered_beside_json_files_of_ones_own(tmp_
     assert chains == [*chain_names(), "mine.json"]
     assert rules == [*rule_names(), "mine.json"]
     assert more == [name for name in chain_names() if name.startswith("no_")]
+    assert offered("predict --system ") == [[*system_names(), "mine.json"]]
 
 
 def test_a_trainers_name_is_completed_part_by_part_in_the_order_of_the_grammar():

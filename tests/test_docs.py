@@ -1,6 +1,7 @@
 """What the documentation says of files, commands, trainers and presets is true. No torch, no nnU-Net is imported."""
 
 import importlib.metadata
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.augmentation.sets import KINDS, set_names
 from nnunet_kits.cli.main import parser
+from nnunet_kits.inference import system
+from nnunet_kits.inference.tiling import Windows
 from nnunet_kits.losses import LOSSES
 from nnunet_kits.planning.presets import CONFIGURATION_KEYS, OPTIONAL_KEYS, load_preset, preset_names
 from nnunet_kits.training.names import parse_trainer_name
@@ -233,6 +236,19 @@ def test_every_augmentation_and_kind_has_a_row_in_the_reference():
 def test_every_preset_key_and_training_setting_has_a_row_in_the_reference():
     page = text(DOCS / "reference" / "presets.md")
     assert [key for key in (*CONFIGURATION_KEYS, *OPTIONAL_KEYS, *SETTINGS) if f"\n| `{key}` |" not in page] == []
+
+
+def test_every_system_and_every_key_of_one_has_a_row_in_the_reference():
+    page = (ROOT / "docs" / "reference" / "systems.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    keys = {*system.KEYS, *system.STAGE_KEYS, *system.MEMBER_KEYS, *system.JOIN_KEYS, *Windows.__dataclass_fields__}
+    assert rows == {*system.system_names(), *keys}
+    for name in system.system_names():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert row.split(" | ")[1] == ", ".join(f"`{key}`" for key in system.load_system(name).keys)
+    example = (ROOT / "docs" / "how-to" / "predict-with-several-models.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", example, re.DOTALL)
+    assert system.parse_system("mine", json.loads(block), "mine.json").keys == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", preset_names())

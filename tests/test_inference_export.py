@@ -79,7 +79,7 @@ def test_part_of_a_grid_gives_part_of_the_label_map():
     box = ((7, 12), (8, 15), (6, 11))
     whole = labels_of([answer], box)
     held = ((3, 10), (4, 11), (2, 8))
-    part = answer.logits[(slice(None), *(slice(*rows) for rows in held))]
+    part = answer.scores[(slice(None), *(slice(*rows) for rows in held))]
     assert whole.any()
     assert np.array_equal(labels_of([Answer(answer.model, answer.grid, held, part)], box), whole)
 

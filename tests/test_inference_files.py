@@ -46,13 +46,13 @@ def cascade(nnunet):
     return low, write_model_folder(nnunet / "nnUNet_results", plans, "3d_cascade_fullres", seed=5)
 
 
-def stock_predict(folder, source, out, previous=None, mirror=False):
+def stock_predict(folder, source, out, previous=None, mirror=False, folds=None):
     import torch
 
     predictor = nnUNetPredictor(
         device=torch.device("cpu"), perform_everything_on_device=False, use_mirroring=mirror, allow_tqdm=False
     )
-    predictor.initialize_from_trained_model_folder(str(folder), None)
+    predictor.initialize_from_trained_model_folder(str(folder), folds)
     out.mkdir()
     predictor.predict_from_files_sequential(str(source), str(out), False, True, previous and str(previous))
 

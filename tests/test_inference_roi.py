@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from nnunet_kits.geometry import union_box
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes
-from nnunet_kits.inference.windows import Tiling
+from nnunet_kits.inference.tiling import Tiling
 
 EDGE = 24
 WINDOW = Tiling((8, 8, 8))

@@ -44,16 +44,14 @@ def _presets(prefix: str, **_: Any) -> list[str]:
     return preset_names() + _json_files(prefix)
 
 
-def _chains(prefix: str, **_: Any) -> list[str]:
-    """Our chains, and files of one's own."""
-    folder = Path(__file__).parents[1] / "postprocessing" / "chains"  # an import of the part would import numpy
-    return sorted(file.stem for file in folder.glob("*.json")) + _json_files(prefix)
+def _shipped(*folder: str) -> Completer:
+    """The names of our JSON files in a folder of the package, and files of one's own."""
+    files = Path(__file__).parents[1].joinpath(*folder)  # an import of the part would import numpy, or torch
 
+    def names(prefix: str, **_: Any) -> list[str]:
+        return sorted(file.stem for file in files.glob("*.json")) + _json_files(prefix)
 
-def _rules(prefix: str, **_: Any) -> list[str]:
-    """Our rules of derivation, and files of one's own."""
-    folder = Path(__file__).parents[1] / "derivation" / "rules"
-    return sorted(file.stem for file in folder.glob("*.json")) + _json_files(prefix)
+    return names
 
 
 def _json_files(prefix: str) -> list[str]:
@@ -121,9 +119,10 @@ def _dataset_folders(*variables: str) -> list[Path]:
 
 COMPLETERS: dict[str, Completer] = {
     "--preset": _presets,
-    "--chain": _chains,
-    "--chains": _chains,
-    "--rule": _rules,
+    "--chain": _shipped("postprocessing", "chains"),
+    "--chains": _shipped("postprocessing", "chains"),
+    "--rule": _shipped("derivation", "rules"),
+    "--system": _shipped("inference", "systems"),
     "-tr": _trainers,
     "--previous-trainer": _trainers,
     "name": _trainers,

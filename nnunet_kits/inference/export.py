@@ -40,7 +40,7 @@ def labels_of(answers: Sequence[Answer], box: Box) -> NDArray[np.uint8]:
         rounding.
     """
     labels = np.empty([stop - start for start, stop in box], np.uint8)
-    taps = _taps(answers[0]) if len(answers) == 1 and answers[0].logits.device.type == "cpu" else None
+    taps = _taps(answers[0]) if len(answers) == 1 and answers[0].scores.device.type == "cpu" else None
     for start, stop in slabs(box):
         slab = ((start, stop), box[1], box[2])
         found = _between_samples(answers[0], taps, slab) if taps is not None else None
@@ -64,11 +64,11 @@ def samples_for(model: Model, grid: ModelGrid, box: Box) -> Box:
     return z, y, x  # one more on each side: a sample that is hit exactly has a neighbour of weight 0
 
 
-def scan_logits(answer: Answer, box: Box) -> Tensor:
+def scan_scores(answer: Answer, box: Box) -> Tensor:
     """Logits in a box of the scan: (heads, z, y, x), float32, in the scan's axis order."""
     grid = answer.grid
     wanted = _resampling(answer.model, grid, box)
-    part = answer.logits
+    part = answer.scores
     for axis, ((start, stop), (origin, _)) in enumerate(zip(wanted.needed, answer.box, strict=True)):
         part = part.narrow(axis + 1, start - origin, stop - start)
     back = [grid.axes.index(axis) + 1 for axis in range(3)]
@@ -77,13 +77,11 @@ def scan_logits(answer: Answer, box: Box) -> Tensor:
 
 def mean_probabilities(answers: Sequence[Answer], box: Box) -> Tensor:
     """Mean probabilities of several models in a box of the scan: (heads, z, y, x)."""
-    total = sum(probabilities(answer.model, scan_logits(answer, box)).cpu() for answer in answers)
-    return torch.as_tensor(total) / len(answers)
-
-
-def probabilities(model: Model, logits: Tensor) -> Tensor:
-    """Softmax over classes, or a sigmoid for each region."""
-    return torch.sigmoid(logits) if model.labels.has_regions else torch.softmax(logits, 0)
+    total = torch.zeros(())
+    for answer in answers:
+        scores = scan_scores(answer, box)
+        total = total + (answer.model.probabilities(scores) if answer.kind == "logits" else scores).cpu()
+    return total / len(answers)
 
 
 def segment(model: Model, scores: Tensor, threshold: float = 0.0) -> Tensor:
@@ -99,8 +97,9 @@ def segment(model: Model, scores: Tensor, threshold: float = 0.0) -> Tensor:
 def _everywhere(answers: Sequence[Answer], box: Box) -> NDArray[np.uint8]:
     """Labels of a box of the scan, all of it interpolated."""
     model = answers[0].model
-    scores = scan_logits(answers[0], box) if len(answers) == 1 else mean_probabilities(answers, box)
-    found: NDArray[np.uint8] = segment(model, scores, 0.0 if len(answers) == 1 else 0.5).cpu().numpy()
+    alone = len(answers) == 1
+    scores = scan_scores(answers[0], box) if alone else mean_probabilities(answers, box)
+    found: NDArray[np.uint8] = segment(model, scores, answers[0].threshold if alone else 0.5).cpu().numpy()
     return found
 
 
@@ -110,8 +109,8 @@ def _between_samples(answer: Answer, taps: Sequence[Taps], box: Box) -> NDArray[
     held = [
         slice(part.start - origin, part.stop - origin) for part, (origin, _) in zip(needed, answer.box, strict=True)
     ]
-    part = answer.logits[(slice(None), *held)]
-    samples = _deciding(answer.model, part, 0.0).numpy()
+    part = answer.scores[(slice(None), *held)]
+    samples = _deciding(answer.model, part, answer.threshold).numpy()
     places = mixed_places(samples, here)
     decided = spread(samples, [tap.samples[0] for tap in here])
     if len(places[0]) > MIXED_SHARE * decided.size:
@@ -119,7 +118,8 @@ def _between_samples(answer: Answer, taps: Sequence[Taps], box: Box) -> NDArray[
     flat = part.reshape(len(part), -1)
     for piece in in_chunks(len(places[0])):
         some = (places[0][piece], places[1][piece], places[2][piece])
-        decided[some] = _deciding(answer.model, _interpolated(flat, samples.shape, here, some), 0.0).numpy()
+        scores = _interpolated(flat, samples.shape, here, some)
+        decided[some] = _deciding(answer.model, scores, answer.threshold).numpy()
     found: NDArray[np.uint8] = _written(answer.model, part.device).numpy()[decided]
     return found.transpose([answer.grid.axes.index(axis) for axis in range(3)])
 

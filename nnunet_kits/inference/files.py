@@ -4,14 +4,13 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.finding import find_scans
 from nnunet_kits.cases.memory import check_memory, fitting_workers
@@ -19,51 +18,17 @@ from nnunet_kits.cases.parallel import run_cases
 from nnunet_kits.cases.records import Record, open_record
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid, read_scan
-from nnunet_kits.inference.coarse_to_fine import Clock, Prediction, Settings, check_models, predict_array
-from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed
-from nnunet_kits.inference.model import Model, load_model
+from nnunet_kits.inference.jobs import Job, Loaded, SystemJob, load
 from nnunet_kits.inference.probabilities import write_probabilities
-from nnunet_kits.model_folder import FINAL
+from nnunet_kits.inference.scan import Clock
 
 logger = logging.getLogger(__name__)
 
 RECORD = "prediction.json"
 SHORT_OF_MEMORY = (
-    "Close other programs, predict the fine stage in boxes (--coarse, without --whole-volume), give fewer --fine "
-    "models at once, or leave the case out."
+    "Close other programs, predict the fine stage in boxes (--coarse, without --whole-volume), give fewer models at "
+    "once, or leave the case out."
 )
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be predicted with what.
-
-    Attributes:
-        fine: model folders; their probabilities are averaged.
-        coarse: model folder of the coarse stage, or None.
-        folds: of every model; None for all that are trained.
-        checkpoint: file name in the folds.
-        device: ``cpu``, ``cuda`` or ``mps``.
-        settings: windows, flips, boxes.
-        save_probabilities: write nnU-Net's .npz and .pkl too.
-    """
-
-    fine: tuple[str, ...]
-    coarse: str | None = None
-    folds: tuple[str, ...] | None = None
-    checkpoint: str = FINAL
-    device: str = "cpu"
-    settings: Settings = field(default_factory=Settings)
-    save_probabilities: bool = False
-
-
-@dataclass
-class Loaded:
-    """The models of a job, in memory."""
-
-    job: Job
-    fine: list[Model]
-    coarse: Model | None
 
 
 @dataclass(frozen=True)
@@ -73,19 +38,6 @@ class Case:
     name: str
     image: Path
     output: Path
-
-
-def load(job: Job) -> Loaded:
-    """Load a job's models.
-
-    Raises:
-        InferenceError: a model is missing or they do not fit together.
-    """
-    device = torch.device(job.device)
-    fine = [load_model(Path(folder), device, job.folds, job.checkpoint) for folder in job.fine]
-    coarse = load_model(Path(job.coarse), device, job.folds, job.checkpoint) if job.coarse else None
-    check_models(fine, coarse)
-    return Loaded(job, fine, coarse)
 
 
 def find_cases(source: Path, output: Path, ending: str) -> list[Case]:
@@ -108,17 +60,15 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
         What happened: boxes, seconds by phase, notes.
     """
     clock = Clock()
-    plans = loaded.fine[0].plans
-    reader = str(plans.plans["image_reader_writer"])
+    first = loaded.models[0]
+    reader = str(first.plans.plans["image_reader_writer"])
     with clock("load"):
-        scan = read_scan([case.image], reader, lambda: plans.image_reader_writer_class())
-    found: Prediction = predict_array(
-        scan.array[0], scan.spacing_mm, loaded.fine, loaded.coarse, loaded.job.settings, progress, clock
-    )
+        scan = read_scan([case.image], reader, lambda: first.plans.image_reader_writer_class())
+    found = loaded.predict(scan.array[0], scan.spacing_mm, progress, clock)
     if loaded.job.save_probabilities:
-        stem = case.output.with_name(case.output.name.removesuffix(loaded.fine[0].dataset_json["file_ending"]))
+        stem = case.output.with_name(case.output.name.removesuffix(loaded.dataset_json["file_ending"]))
         with clock("probabilities"):
-            write_probabilities(stem, found, loaded.fine[0], scan.properties)
+            write_probabilities(stem, found, first, scan.properties)
     with clock("write"):
         scan.write(found.labels, case.output)
     return {
@@ -129,7 +79,9 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
     }
 
 
-def predict_files(job: Job, source: Path, output: Path, workers: int = 1, overwrite: bool = False) -> dict[str, str]:
+def predict_files(
+    job: Job | SystemJob, source: Path, output: Path, workers: int = 1, overwrite: bool = False
+) -> dict[str, str]:
     """Predict a file or a folder; what was written before is kept.
 
     Args:
@@ -146,7 +98,7 @@ def predict_files(job: Job, source: Path, output: Path, workers: int = 1, overwr
         InferenceError: models that do not fit, too little memory, or an output folder of other settings.
     """
     loaded = load(job)
-    cases = find_cases(source, output, loaded.fine[0].dataset_json["file_ending"])
+    cases = find_cases(source, output, loaded.dataset_json["file_ending"])
     folder = cases[0].output.parent
     folder.mkdir(parents=True, exist_ok=True)
     record = _open_record(folder / RECORD, job, overwrite) if cases[0].output != output else None
@@ -156,7 +108,9 @@ def predict_files(job: Job, source: Path, output: Path, workers: int = 1, overwr
     if not left:
         return {}
     if record is not None:
-        _write_nnunet_files(folder, loaded.fine[0])
+        _write_nnunet_files(folder, loaded)
+    for remark in loaded.remarks:
+        logger.warning(remark)
     workers = _workers(loaded, left, workers)
     failed: dict[str, str] = {}
     for case, outcome in _run(job, loaded, left, workers):
@@ -179,17 +133,13 @@ def _line(outcome: dict[str, Any]) -> str:
 
 def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int) -> int:
     """How many processes fit the largest of the cases."""
-    share = 1.0 if loaded.coarse is None or loaded.job.settings.whole_volume else ROI_SHARE
-    stages = [(model, share) for model in loaded.fine]
-    if loaded.coarse is not None:
-        stages.append((loaded.coarse, 1.0))
     needs = {}
     for case in cases:
         try:
             grid = read_grid(case.image)
         except ImageError:  # the case's own turn will tell, or it is no NIfTI file
             continue
-        needs[case.name] = bytes_needed(stages, grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
+        needs[case.name] = loaded.bytes_needed(grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
     if not needs:
         return fitting_workers(len(cases), wanted=wanted)
     check_memory(needs, "predicting", SHORT_OF_MEMORY, InferenceError)
@@ -200,7 +150,7 @@ def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int) -> int:
 
 
 def _run(
-    job: Job, loaded: Loaded, cases: Sequence[Case], workers: int
+    job: Job | SystemJob, loaded: Loaded, cases: Sequence[Case], workers: int
 ) -> Iterator[tuple[Case, dict[str, Any] | KitsError]]:
     """Predict the cases, each with what happened or the error that it met."""
     by_name = {case.name: case for case in cases}
@@ -210,13 +160,13 @@ def _run(
 
 
 @functools.cache
-def _load_in_worker(job: Job, workers: int) -> Loaded:
+def _load_in_worker(job: Job | SystemJob, workers: int) -> Loaded:
     """Load the models once in each process, and share the processors."""
     torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     return load(job)
 
 
-def _attempt_in_worker(job: Job, workers: int, case: Case) -> dict[str, Any] | KitsError:
+def _attempt_in_worker(job: Job | SystemJob, workers: int, case: Case) -> dict[str, Any] | KitsError:
     return _attempt(_load_in_worker(job, workers), case)
 
 
@@ -235,10 +185,9 @@ def _attempt(loaded: Loaded, case: Case) -> dict[str, Any] | KitsError:
         )
 
 
-def _open_record(path: Path, job: Job, overwrite: bool) -> Record:
+def _open_record(path: Path, job: Job | SystemJob, overwrite: bool) -> Record:
     """``prediction.json`` beside the label maps: with what they were made, and how each went."""
-    made = json.loads(json.dumps({"version": __version__, **asdict(replace(job, device=""))}))
-    made.pop("device")
+    made = job.made_with()
 
     def differs(before: Mapping[str, Any]) -> str | None:
         others = before.get("made_with", {})
@@ -248,7 +197,7 @@ def _open_record(path: Path, job: Job, overwrite: bool) -> Record:
     return open_record(path, {"made_with": made}, differs, InferenceError, overwrite)
 
 
-def _write_nnunet_files(folder: Path, model: Model) -> None:
+def _write_nnunet_files(folder: Path, loaded: Loaded) -> None:
     """dataset.json and plans.json, which nnU-Net's postprocessing and evaluation look for beside predictions."""
-    for name, content in (("dataset.json", model.dataset_json), ("plans.json", model.plans.plans)):
+    for name, content in (("dataset.json", loaded.dataset_json), ("plans.json", loaded.models[0].plans.plans)):
         write_text(folder / name, json.dumps(content, indent=2, default=str))

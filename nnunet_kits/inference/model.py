@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from nnunet_kits.environment import TRAINER_VARIABLE, with_shim
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.inference.windows import Tiling
+from nnunet_kits.inference.tiling import AXES, Tiling, Windows
+from nnunet_kits.intensity import planned_intensity
 from nnunet_kits.model_folder import FINAL, fold_folders
 
 
@@ -63,11 +65,44 @@ class Model:
         """Whether the network reads a coarse label map besides the image."""
         return self.configuration.previous_stage_name is not None
 
-    def tiling(self, step: float, mirror: bool) -> Tiling:
-        """Windows for this model."""
-        flat = self.patch_size[0] == 1 and len(self.configuration.patch_size) == 2
-        axes = tuple(axis + flat for axis in self.mirror_axes) if mirror else ()
-        return Tiling(self.patch_size, step, axes)
+    @property
+    def is_flat(self) -> bool:
+        """Whether the network is two-dimensional."""
+        return len(self.configuration.patch_size) == 2
+
+    def tiling(self, windows: Windows) -> Tiling:
+        """Windows for this model.
+
+        Raises:
+            InferenceError: z of a two-dimensional network, or a lowest intensity where the plans cut nothing.
+        """
+        axes = [axis + self.is_flat for axis in self.mirror_axes]
+        if windows.mirror_axes is not None:
+            axes = sorted(map(AXES.index, windows.mirror_axes))
+            if self.is_flat and 0 in axes:
+                raise InferenceError(
+                    f"{self.folder.name}: mirror axis z: a two-dimensional network has none. Mirror x, y, or both."
+                )
+        padding = 0.0
+        if windows.padding == "lowest":
+            found = planned_intensity(self.plans.plans, self.configuration.configuration)
+            if found is None or math.isinf(found.lowest):
+                raise InferenceError(
+                    f"{self.folder.name}: padding lowest: its plans cut intensities nowhere, so there is no lowest. "
+                    "Pad with zero."
+                )
+            padding = found.of(found.lowest)
+        placed = (windows.placement, windows.weighting, padding)
+        return Tiling(self.patch_size, windows.step, tuple(axes), *placed)
+
+    def untrained_axes(self, windows: Windows) -> list[str]:
+        """The axes over which windows are to be mirrored, but training did not mirror."""
+        trained = {AXES[axis + self.is_flat] for axis in self.mirror_axes}
+        return [axis for axis in windows.mirror_axes or () if axis not in trained]
+
+    def probabilities(self, logits: Tensor, axis: int = 0) -> Tensor:
+        """Softmax over the classes along an axis, or a sigmoid for each region."""
+        return torch.sigmoid(logits) if self.labels.has_regions else torch.softmax(logits, axis)
 
     def folds(self) -> Sequence[nn.Module]:
         """The network with each fold's weights in turn: use one before you ask for the next."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.geometry import Box
-from nnunet_kits.inference.coarse_to_fine import Prediction
 from nnunet_kits.inference.export import mean_probabilities, slabs
 from nnunet_kits.inference.model import Model
+from nnunet_kits.inference.scan import Prediction
 from nnunet_kits.inference.stage import Answer
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box, copy_planes, crop
 from nnunet_kits.inference.model import Model
-from nnunet_kits.inference.windows import Starts, Tiling, sliding_window
+from nnunet_kits.inference.tiling import Average, Starts, Tiling
+from nnunet_kits.inference.windows import sliding_window
 from nnunet_kits.intensity import Intensity, planned_intensity
 from nnunet_kits.machine import keep_freed_memory
 from nnunet_kits.resampling.boxes import box_resampling
@@ -26,19 +28,26 @@ SURE = 30.0
 
 @dataclass
 class Answer:
-    """A network's logits on a box of its grid.
+    """What a network says about a box of its grid.
 
     Attributes:
         model: whose.
         grid: of the scan.
         box: of the grid (model's axis order).
-        logits: (heads, z, y, x) over the box.
+        scores: (heads, z, y, x) over the box.
+        kind: of the scores.
     """
 
     model: Model
     grid: ModelGrid
     box: Box
-    logits: Tensor
+    scores: Tensor
+    kind: Average = "logits"
+
+    @property
+    def threshold(self) -> float:
+        """A region is where its score is above this."""
+        return 0.0 if self.kind == "logits" else 0.5
 
 
 def scheme(model: Model, grid: ModelGrid, kind: Kind) -> Scheme:
@@ -125,8 +134,9 @@ def run_network(
     starts: Sequence[Starts],
     wanted: Callable[[Tensor], bool] | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    average: Average = "logits",
 ) -> Tensor:
-    """Mean logits of a model's folds over a block; background where no window was wanted.
+    """Mean of what a model's folds say about a block; background where no window was wanted.
 
     Args:
         model: the model.
@@ -135,11 +145,15 @@ def run_network(
         starts: of the windows in the block.
         wanted: see :func:`~nnunet_kits.inference.windows.sliding_window`.
         progress: told how many windows were done.
+        average: what is averaged.
     """
+    activate = partial(model.probabilities, axis=1) if average == "probabilities" else None
     total: Tensor | None = None
     with keep_freed_memory() if model.device.type == "cpu" else nullcontext():
         for network in model.folds():
-            found = sliding_window(network, block, tiling, starts, model.heads, model.device, wanted, progress)
+            found = sliding_window(
+                network, block, tiling, starts, model.heads, model.device, wanted, progress, activate
+            )
             total = found if total is None else total.add_(found)
     assert total is not None  # a model has at least one fold
     if len(model.weights) > 1:
@@ -148,5 +162,6 @@ def run_network(
         nowhere = torch.isnan(total[0])
         for head in range(model.heads):
             background = head == 0 and not model.labels.has_regions
-            total[head].masked_fill_(nowhere, SURE if background else -SURE)
+            sure = float(background) if activate else SURE if background else -SURE
+            total[head].masked_fill_(nowhere, sure)
     return total

@@ -1,88 +1,27 @@
-"""The sliding window: a network over a block, overlapping windows weighted by a Gaussian.
+"""The sliding window: a network over a block, overlapping windows weighted and averaged.
 
-Same windows, weights and averages as nnU-Net's predictor. Differences: windows go through the network in batches; sums
-are kept in single precision, and only of the slices that windows still to come can reach, while finished slices are
-kept in half precision as nnU-Net keeps all; and windows that the caller knows to be empty are left out.
+Same windows, weights and averages as nnU-Net's predictor, unless a :class:`~nnunet_kits.inference.tiling.Tiling` asks
+for others. Differences: windows go through the network in batches; sums are kept in single precision, and only of the
+slices that windows still to come can reach, while finished slices are kept in half precision as nnU-Net keeps all; and
+windows that the caller knows to be empty are left out.
 
 Source: Isensee et al., "nnU-Net", Nature Methods 18 (2021), online methods, "Inference".
 """
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.padding import pad_nd_image
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nnunet_kits.geometry import Box
-
-Starts = tuple[int, ...]
-"""First voxel of a window along z, y, x."""
+from nnunet_kits.inference.tiling import Starts, Tiling
 
 BATCH_VOXELS = 1 << 20
 """Windows are batched up to this many voxels: small windows alone leave a processor idle."""
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """How a block is covered.
-
-    Attributes:
-        patch_size: voxels of a window along z, y, x; a two-dimensional network has (1, y, x).
-        step: distance of neighbouring windows as a share of the window, in (0, 1].
-        mirror_axes: axes (0 to 2 for z, y, x) over whose flips predictions are averaged.
-    """
-
-    patch_size: tuple[int, int, int]
-    step: float = 0.5
-    mirror_axes: tuple[int, ...] = ()
-
-    def starts(self, shape: Sequence[int], part: Box | None = None) -> list[Starts]:
-        """Windows over a volume (padded to at least one window): nnU-Net's own positions.
-
-        Args:
-            shape: voxels along z, y, x.
-            part: only the windows inside it, counted from its corner; made by :meth:`cover`.
-        """
-        axes = self._positions(shape)
-        if part is not None:
-            axes = [
-                [at - first for at in axis if first <= at < max(first + 1, stop - patch + 1)]
-                for axis, (first, stop), patch in zip(axes, part, self.patch_size, strict=True)
-            ]
-        return list(itertools.product(*axes))
-
-    def cover(self, shape: Sequence[int], box: Box) -> Box:
-        """The smallest part of a volume that is made of nnU-Net's windows over all of it and holds a box.
-
-        Inside it every voxel is seen in the same windows as in the whole volume; only near its sides some are lacking.
-
-        Args:
-            shape: voxels of the volume along z, y, x.
-            box: of the volume.
-        """
-        found = []
-        for axis, size, patch, (start, stop) in zip(self._positions(shape), shape, self.patch_size, box, strict=True):
-            first = max(at for at in axis if at <= start)
-            last = min(at for at in axis if at + patch >= stop)
-            found.append((min(first, last), min(size, max(first, last) + patch)))
-        return found[0], found[1], found[2]
-
-    def _positions(self, shape: Sequence[int]) -> list[Sequence[int]]:
-        """Where windows start along each axis."""
-        found: list[Sequence[int]] = []
-        for size, patch in zip(shape, self.patch_size, strict=True):
-            size = max(size, patch)
-            steps = range(size) if patch == 1 else compute_steps_for_sliding_window((size,), (patch,), self.step)[0]
-            found.append(steps)
-        return found
-
-    def flips(self) -> list[tuple[int, ...]]:
-        """Every combination of mirrored axes, none first."""
-        return [c for n in range(len(self.mirror_axes) + 1) for c in itertools.combinations(self.mirror_axes, n)]
 
 
 @torch.inference_mode()
@@ -95,8 +34,9 @@ def sliding_window(
     device: torch.device,
     wanted: Callable[[Tensor], bool] | None = None,
     progress: Callable[[int], None] = lambda _: None,
+    activate: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Logits of one network over a block.
+    """What one network says about a block: its logits, or what is made of them before anything is averaged.
 
     Args:
         network: in evaluation mode on ``device``, without deep supervision.
@@ -107,30 +47,47 @@ def sliding_window(
         device: where the network is.
         wanted: given the content of a window (c, z, y, x), whether to run the network on it; None for all.
         progress: told how many windows were done or left out.
+        activate: makes probabilities of logits (b, heads, z, y, x); None to average logits.
 
     Returns:
         (heads, z, y, x), half precision, on ``device``, or on the CPU where that has no room; NaN where no window was
         wanted.
     """
-    padded, inner = pad_nd_image(block, tiling.patch_size, "constant", {"value": 0}, True, None)
-    weight = _weight(tiling.patch_size, device)
+    padded, inner = _padded(block, tiling)
+    weight = _weight(tiling, device)
     result = _room((heads, *padded.shape[1:]), device)
     sums = _RollingSums(result, heads, tiling.patch_size[0], device)
     per_batch = max(1, BATCH_VOXELS // (int(np.prod(tiling.patch_size)) * (1 if device.type == "cpu" else 4)))
-    for z, layer in itertools.groupby(starts, key=lambda start: start[0]):
-        sums.advance(z)
-        places_of_layer = list(layer)
-        for group in np.array_split(np.array(places_of_layer), -(-len(places_of_layer) // per_batch)):
-            places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
-            places = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
-            if places:
-                windows = torch.stack([padded[(slice(None), *at)] for at in places]).to(device)
-                logits = _mirrored(network, windows, tiling)
-                for (_, rows, columns), found in zip(places, logits, strict=True):
-                    sums.add(found, weight, rows, columns)
-            progress(len(group))
+    for group in _batches(starts, per_batch, tiling.patch_size[0] == 1):
+        places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
+        kept = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
+        found: Iterator[Tensor] = iter(())
+        if kept:
+            windows = torch.stack([padded[(slice(None), *at)] for at in kept]).to(device)
+            found = iter(_mirrored(network, windows, tiling, activate))
+        for at in places:
+            sums.advance(at[0].start)
+            if at in kept:
+                sums.add(next(found), weight, at[1], at[2])
+        progress(len(group))
     sums.finish()
     return result[(slice(None), *inner[1:])]
+
+
+def _batches(starts: Sequence[Starts], size: int, across: bool) -> Iterator[NDArray[np.int_]]:
+    """First voxels (n, 3) of windows, in about equal batches: of one layer each, or ``across`` layers of one slice."""
+    layers = [starts] if across else [list(layer) for _, layer in itertools.groupby(starts, key=lambda at: at[0])]
+    for layer in layers:
+        yield from np.array_split(np.array(layer), -(-len(layer) // size))
+
+
+def _padded(block: Tensor, tiling: Tiling) -> tuple[Tensor, tuple[slice, ...]]:
+    """A block in the middle of at least one window, and where it is: the image padded as asked, labels with 0."""
+    padded, inner = pad_nd_image(block, tiling.patch_size, "constant", {"value": 0}, True, None)
+    if tiling.padding and padded.shape != block.shape:
+        padded[0] = tiling.padding
+        padded[(0, *inner[1:])] = block[0]
+    return padded, inner
 
 
 class _RollingSums:
@@ -156,6 +113,8 @@ class _RollingSums:
     def advance(self, z: int) -> None:
         """Average the slices before ``z``, which no window reaches any more, and make room for as many new ones."""
         done = z - self.first
+        if not done:
+            return
         self._average(done)
         for array in (self.sums.transpose(0, 1), self.weights):
             for index in range(len(array) - done):  # one by one, since the two ranges overlap
@@ -172,11 +131,13 @@ class _RollingSums:
             self.result[:, self.first + index] = self.sums[:, index] / self.weights[index]
 
 
-def _weight(patch_size: tuple[int, int, int], device: torch.device) -> Tensor:
-    """nnU-Net's Gaussian importance of a window's voxels."""
-    size = patch_size[1:] if patch_size[0] == 1 else patch_size
+def _weight(tiling: Tiling, device: torch.device) -> Tensor:
+    """Importance of a window's voxels: nnU-Net's Gaussian, or the same everywhere."""
+    if tiling.weighting == "uniform":
+        return torch.ones(tiling.patch_size, device=device)
+    size = tiling.patch_size[1:] if tiling.patch_size[0] == 1 else tiling.patch_size
     found: Tensor = compute_gaussian(size, sigma_scale=1.0 / 8, value_scaling_factor=10, device=device)
-    return found.float().reshape(patch_size)
+    return found.float().reshape(tiling.patch_size)
 
 
 def _room(shape: Sequence[int], device: torch.device) -> Tensor:
@@ -187,7 +148,9 @@ def _room(shape: Sequence[int], device: torch.device) -> Tensor:
         return torch.empty(tuple(shape), dtype=torch.half)
 
 
-def _mirrored(network: nn.Module, windows: Tensor, tiling: Tiling) -> Tensor:
+def _mirrored(
+    network: nn.Module, windows: Tensor, tiling: Tiling, activate: Callable[[Tensor], Tensor] | None
+) -> Tensor:
     """Mean of the network's answers to every flip of some windows (b, c, z, y, x)."""
     total: Tensor | None = None
     flips = tiling.flips()
@@ -197,6 +160,7 @@ def _mirrored(network: nn.Module, windows: Tensor, tiling: Tiling) -> Tensor:
             dims = [axis + 2 for axis in axes]
             given = torch.flip(windows, dims) if dims else windows
             found = network(given[:, :, 0])[:, :, None] if flat else network(given)
+            found = found if activate is None else activate(found.float())
             found = torch.flip(found, dims) if dims else found
             total = found if total is None else total + found
     assert total is not None  # there is always the flip of no axis

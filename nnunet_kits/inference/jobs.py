@@ -1,0 +1,208 @@
+"""What is to be predicted with what, and the models of that in memory: coarse to fine, or a system of several."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nnunet_kits import __version__
+from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.coarse_to_fine import Settings, check_models, predict_array
+from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, bytes_of_system
+from nnunet_kits.inference.model import Model, load_model
+from nnunet_kits.inference.scan import Clock, Prediction
+from nnunet_kits.inference.stages import Models, check_members, predict_with_system
+from nnunet_kits.inference.system import System
+from nnunet_kits.model_folder import FINAL
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be predicted with what, coarse to fine.
+
+    Attributes:
+        fine: model folders; their probabilities are averaged.
+        coarse: model folder of the coarse stage, or None.
+        folds: of every model; None for all that are trained.
+        checkpoint: file name in the folds.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        settings: windows, flips, boxes.
+        save_probabilities: write nnU-Net's .npz and .pkl too.
+    """
+
+    fine: tuple[str, ...]
+    coarse: str | None = None
+    folds: tuple[str, ...] | None = None
+    checkpoint: str = FINAL
+    device: str = "cpu"
+    settings: Settings = field(default_factory=Settings)
+    save_probabilities: bool = False
+
+    def made_with(self) -> dict[str, Any]:
+        """What decides over the label maps, as it stands in a record."""
+        made = {"version": __version__, **asdict(self), "settings": self.settings.as_json()}
+        made.pop("device")
+        return dict(json.loads(json.dumps(made)))
+
+
+@dataclass(frozen=True)
+class SystemJob:
+    """What is to be predicted with which system.
+
+    Attributes:
+        system: stages, windows, rules.
+        models: each key with its model folders.
+        folds: of every model, whatever the system says; None for what it says.
+        checkpoint: file name in the folds.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        whole_if_empty: where a stage found nothing to crop to, go on with the whole scan.
+    """
+
+    system: System
+    models: tuple[tuple[str, tuple[str, ...]], ...]
+    folds: tuple[str, ...] | None = None
+    checkpoint: str = FINAL
+    device: str = "cpu"
+    whole_if_empty: bool = False
+    save_probabilities: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        given = [key for key, _ in self.models]
+        keys = ", ".join(self.system.keys)
+        for key in self.system.keys:
+            if key not in given:
+                raise InferenceError(
+                    f"{self.system.name}: no model for {key}. The system has {keys}; name each with --model KEY=FOLDER."
+                )
+        unknown = [key for key in given if key not in self.system.keys]
+        if unknown:
+            raise InferenceError(f"{self.system.name}: has no model {', '.join(unknown)}. Its models are {keys}.")
+
+    def made_with(self) -> dict[str, Any]:
+        """What decides over the label maps, as it stands in a record."""
+        made = {"version": __version__, **asdict(self), "models": dict(self.models)}
+        for key in ("device", "save_probabilities"):
+            made.pop(key)
+        return dict(json.loads(json.dumps(made)))
+
+
+class CoarseToFine:
+    """The models of a job, in memory.
+
+    Raises:
+        InferenceError: a model is missing or they do not fit together.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, device = job, torch.device(job.device)
+        self.fine = [load_model(Path(folder), device, job.folds, job.checkpoint) for folder in job.fine]
+        self.coarse = load_model(Path(job.coarse), device, job.folds, job.checkpoint) if job.coarse else None
+        check_models(self.fine, self.coarse)
+        for model in self.models:
+            model.tiling(job.settings.windows)
+
+    @property
+    def models(self) -> list[Model]:
+        """All; the first one's plans say how scans are read."""
+        return [*self.fine, *([self.coarse] if self.coarse else [])]
+
+    @property
+    def dataset_json(self) -> dict[str, Any]:
+        """Of the label maps."""
+        return self.fine[0].dataset_json
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know before the first case."""
+        return _unmirrored((model, self.job.settings.windows) for model in self.models)
+
+    def predict(
+        self, image: NDArray[np.generic], spacing_zyx_mm: Sequence[float], progress: Progress, clock: Clock
+    ) -> Prediction:
+        """Segment one scan: (z, y, x), HU."""
+        return predict_array(image, spacing_zyx_mm, self.fine, self.coarse, self.job.settings, progress, clock)
+
+    def bytes_needed(self, shape: Sequence[int], spacing_mm: Sequence[float], stored_bytes: int) -> int:
+        """Memory of one scan, see :func:`~nnunet_kits.inference.memory.bytes_needed`."""
+        share = 1.0 if self.coarse is None or self.job.settings.whole_volume else ROI_SHARE
+        stages = [(model, share) for model in self.fine]
+        if self.coarse is not None:
+            stages.append((self.coarse, 1.0))
+        return bytes_needed(stages, shape, spacing_mm, stored_bytes)
+
+
+class LoadedSystem:
+    """The models of a system's job, in memory.
+
+    Raises:
+        InferenceError: a model is missing, does not fit its place, or they do not fit together.
+    """
+
+    def __init__(self, job: SystemJob) -> None:
+        self.job, device, folders = job, torch.device(job.device), dict(job.models)
+        loaded: dict[tuple[str, tuple[str, ...] | None], list[Model]] = {}
+        for member in job.system.members:
+            one = (member.key, job.folds or member.folds)
+            if one not in loaded:
+                loaded[one] = [load_model(Path(f), device, one[1], job.checkpoint) for f in folders[member.key]]
+        self.members: Models = {m: loaded[m.key, job.folds or m.folds] for m in job.system.members}
+        check_members(job.system, self.members)
+
+    @property
+    def models(self) -> list[Model]:
+        """All; the first one's plans say how scans are read, and stand beside the label maps."""
+        last = self.job.system.stages[-1].members
+        rest = [member for member in self.members if member not in last]
+        return [model for member in [*last, *rest] for model in self.members[member]]
+
+    @property
+    def dataset_json(self) -> dict[str, Any]:
+        """Of the label maps: the system's labels."""
+        known = {key: value for key, value in self.models[0].dataset_json.items() if key != "regions_class_order"}
+        return {**known, "labels": {"background": 0, **dict(self.job.system.labels)}}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know before the first case."""
+        stages = self.job.system.stages
+        return _unmirrored((m, stage.windows) for stage in stages for key in stage.members for m in self.members[key])
+
+    def predict(
+        self, image: NDArray[np.generic], spacing_zyx_mm: Sequence[float], progress: Progress, clock: Clock
+    ) -> Prediction:
+        """Segment one scan: (z, y, x), HU."""
+        system, whole = self.job.system, self.job.whole_if_empty
+        return predict_with_system(image, spacing_zyx_mm, system, self.members, whole, progress, clock)
+
+    def bytes_needed(self, shape: Sequence[int], spacing_mm: Sequence[float], stored_bytes: int) -> int:
+        """Memory of one scan, see :func:`~nnunet_kits.inference.memory.bytes_of_system`."""
+        return bytes_of_system(self.job.system, self.members, shape, spacing_mm, stored_bytes)
+
+
+Loaded = CoarseToFine | LoadedSystem
+
+
+def load(job: Job | SystemJob) -> Loaded:
+    """Load a job's models.
+
+    Raises:
+        InferenceError: a model is missing or they do not fit together.
+    """
+    return CoarseToFine(job) if isinstance(job, Job) else LoadedSystem(job)
+
+
+def _unmirrored(models: Any) -> list[str]:
+    """A sentence for every model that is mirrored along an axis that its training did not mirror."""
+    found = {}
+    for model, windows in models:
+        axes = model.untrained_axes(windows)
+        if axes:
+            found[model.folder.name] = f"{model.folder.name}: is mirrored along {', '.join(axes)}, as training did not."
+    return list(found.values())
