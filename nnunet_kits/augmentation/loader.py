@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from nnunet_kits.augmentation.pipeline import Accelerated
 from nnunet_kits.augmentation.placement import PLACED, Placed
-from nnunet_kits.errors import TrainingError
+from nnunet_kits.errors import KitsError, TrainingError
 
 PADDING_IMAGE, PADDING_LABEL = 0, -1
 """What nnU-Net's loader puts around a case."""
@@ -127,6 +127,25 @@ class BoxLoader(nnUNetDataLoader):
     Cases, places and batches are drawn by nnU-Net's own methods, so subclasses override what they would override there.
     With other transforms it is nnU-Net's loader.
     """
+
+    failures: Any = None
+    """Where a process that loads says what went wrong in it: a queue of texts."""
+
+    def set_thread_id(self, thread_id: int) -> None:
+        """Number of the process that loads. Its draws become its own: torch's state is a copy in all of them."""
+        super().set_thread_id(thread_id)
+        if self.failures is not None:
+            torch.manual_seed(int(np.random.randint(2**31)))
+
+    def __next__(self) -> dict[str, Any]:
+        """A batch; what goes wrong is told before it is raised."""
+        try:
+            return super().__next__()  # type: ignore[no-any-return]
+        except Exception as error:
+            if self.failures is not None:
+                told = str(error) if isinstance(error, KitsError) else f"{type(error).__name__}: {error}"
+                self.failures.put(f"{told} (in a loading process)")
+            raise
 
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch as nnU-Net's loader makes it: data, target (one, or one a resolution) and keys."""

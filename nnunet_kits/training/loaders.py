@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunet_kits.augmentation.loader import BoxLoader
 from nnunet_kits.augmentation.pipeline import is_accelerated
 from nnunet_kits.augmentation.set_steps import OneOf
+from nnunet_kits.augmentation.warming import compile_loops
 from nnunet_kits.training.feeding import loading_processes
 from nnunet_kits.training.passes import Passes
 from nnunet_kits.training.sampling import Sampling
+from nnunet_kits.training.workers import Workers
 
 if TYPE_CHECKING:
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -179,6 +180,9 @@ def dataloaders(
     training, validation = _loaders(trainer, sampling, shares)
     on_gpu = trainer.device.type == "cuda"
     processes = loading_processes(get_allowed_n_proc_DA(), on_gpu)
+    if processes:
+        for transforms in (getattr(training.transforms, "augmented", training.transforms), validation.transforms):
+            compile_loops(transforms, len(trainer.configuration_manager.patch_size))
     running = (
         _in_processes(training, processes, max(6, processes // 2), on_gpu),
         _in_processes(validation, max(1, processes // 2) if processes else 0, max(3, processes // 4), on_gpu),
@@ -247,10 +251,7 @@ def _in_processes(loader: BoxLoader, processes: int, batches_ahead: int, pinned:
     """The loader in background processes, or in this one if there are to be none."""
     if processes == 0:
         return SingleThreadedAugmenter(loader, None)
-    loader.number_of_threads_in_multithreaded = processes
-    return NonDetMultiThreadedAugmenter(
-        loader, None, processes, num_cached=batches_ahead, seeds=None, pin_memory=pinned, wait_time=0.002
-    )
+    return Workers(loader, processes, batches_ahead, pinned)
 
 
 def share_of_process(patches: int, foreground_share: float, processes: int, rank: int) -> tuple[int, float]:
