@@ -28,12 +28,14 @@ def segmentations(root, form, configuration="Small_2d"):
 
 def places(loader, batches):
     """Case and box of every patch of some batches, in their order, drawn as the loader's own loop draws them."""
-    found = []
+    found, known = [], {}
+    for case in CASES:
+        _, labels, _, properties = loader._data.load_case(case)
+        known[case] = labels.shape[1:], properties["class_locations"]
     for _ in range(batches):
         for sample, case in enumerate(loader.get_indices()):
             forced = loader.get_do_oversample(sample)
-            _, labels, _, properties = loader._data.load_case(case)
-            lower, upper = loader.get_bbox(labels.shape[1:], forced, properties["class_locations"])
+            lower, upper = loader.get_bbox(known[case][0], forced, known[case][1])
             found.append((str(case), forced, lower, upper))
     return found
 

@@ -15,35 +15,24 @@ from a range is drawn evenly. Kinds that move voxels come first: all of them are
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import TrainingError
+from nnunet_kits.values import Rule, is_number, is_share
 
 SETS_FOLDER = Path(__file__).parent / "sets"
 DEFAULT_SET = "nnunet"
 AXES = "zyx"
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What holds for a value, and that in words."""
-
-    holds: Callable[[Any], bool]
-    wanted: str
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_range(value: Any, above: float = float("-inf")) -> bool:
     return (
         isinstance(value, list)
         and len(value) == 2
-        and all(map(_is_number, value))
+        and all(map(is_number, value))
         and above < value[0] <= value[1] < float("inf")
     )
 
@@ -59,7 +48,7 @@ def _are_texts(value: Any) -> bool:
 RANGE = Rule(_is_range, "a range: [lowest, highest]")
 POSITIVE = Rule(lambda value: _is_range(value, 0), "a range of positive numbers: [lowest, highest]")
 SPREAD = Rule(lambda value: _is_range(value) and value[0] >= 0, "a range from 0 on: [lowest, highest]")
-SHARE = Rule(lambda value: _is_number(value) and 0 < value <= 1, "a number above 0, at most 1")
+SHARE = Rule(is_share, "a number above 0, at most 1")
 WHERE = Rule(_are_axes, "a list of z, y, x")
 SWITCH = Rule(lambda value: isinstance(value, bool), "true or false")
 NAMES = Rule(_are_texts, "a list of names of labels or regions")
@@ -222,5 +211,4 @@ def _check(where: str, given: Mapping[str, Any], rules: Mapping[str, Rule], opti
         parts += [f"has unknown {', '.join(unknown)}"] if unknown else []
         raise TrainingError(f"{where}: {' and '.join(parts)}. Allowed: {', '.join(rules)}.")
     for key, value in given.items():
-        if not rules[key].holds(value):
-            raise TrainingError(f"{where}: {key} is {value!r}, but must be {rules[key].wanted}.")
+        rules[key].check(f"{where}: {key}", value)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from nnunet_kits.training.rules import Rule, is_count, is_not_negative, is_share, one_of
+from nnunet_kits.values import Rule, is_count, is_not_negative, is_share, one_of
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

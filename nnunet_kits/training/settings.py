@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from nnunet_kits.augmentation.sets import DEFAULT_SET, set_names
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training.rules import (
+from nnunet_kits.training.schedules import Plateau
+from nnunet_kits.values import (
     Rule,
     check_fields,
     is_count,
@@ -16,7 +17,6 @@ from nnunet_kits.training.rules import (
     one_of,
     rules_of,
 )
-from nnunet_kits.training.schedules import Plateau
 
 KEY = "kits_training"
 NONE = "none"

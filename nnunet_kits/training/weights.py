@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training.rules import is_positive
+from nnunet_kits.values import is_positive
 
 EQUAL, FREQUENCIES = "equal", "frequencies"
 

@@ -1,4 +1,4 @@
-"""What the values of a table that people write may be: a rule stands beside the type of each field of a dataclass."""
+"""What a value that people write into a file may be: a rule, which stands beside its type or its key."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
