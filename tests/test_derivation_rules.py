@@ -63,7 +63,7 @@ def test_what_the_source_ignores_stays_ignored_under_the_highest_number(tmp_path
     change = label_change(rule_of(tmp_path, labels={"tumor": ["tumor"]}, ignore=["cyst"]), source, "x")
     assert change.table[:5].tolist() == [0, 0, 1, 2, 2]
     assert change.content["labels"] == {"background": 0, "tumor": 1, "ignore": 2}
-    assert change.is_foreground[:5].tolist() == [False, True, True, True, False]
+    assert change.foreground(np.arange(5)).tolist() == [False, True, True, True, False]
     kept = label_change(rule_of(tmp_path), source, "x")
     assert kept.content["labels"] == {**CLASSES, "ignore": 4}
     assert kept.table[:5].tolist() == [0, 1, 2, 3, 4]

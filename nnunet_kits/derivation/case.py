@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nnunet_kits import __version__
 from nnunet_kits.cases.raw_dataset import Record, Workshop, output_paths, sizes_of, stamps_of
-from nnunet_kits.derivation.label_change import LabelChange
+from nnunet_kits.derivation.label_change import LabelChange, relabelled
 from nnunet_kits.derivation.masks import Mask
 from nnunet_kits.derivation.record import grid_as_json
 from nnunet_kits.errors import DerivationError, EmptyMaskError, ImageError, KitsError
@@ -134,7 +134,7 @@ def _derive(job: Job, case: Case, room: Workshop, staging: Path) -> Record:
     counts: dict[str, int] = {}
     if labels is not None and label_path is not None:
         made = {label_path: staging / "label.nii.gz", **made}
-        derived = prepared.placement.labels(order.as_read(job.change.table[labels.array]))
+        derived = prepared.placement.labels(order.as_read(relabelled(labels.array, job.change.table)))
         counts = count_labels(derived)
         write_volume(made[label_path], order.as_stored(derived), affine)
     stored = order.as_stored(prepared.array)
@@ -176,7 +176,7 @@ def _mask(change: LabelChange, case: Case, grid: Grid, order: AxisOrder, labels:
     if case.mask is not None:
         return case.mask.read(grid, order)
     assert labels is not None  # cases without both are left out
-    return order.as_read(change.is_foreground[labels.array])
+    return order.as_read(change.foreground(labels.array))
 
 
 def _affine(source: NDArray[np.float64], order: AxisOrder, prepared: Prepared) -> NDArray[np.float64]:

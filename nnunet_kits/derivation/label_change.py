@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from nnunet_kits.derivation.rule import Rule, Word
 from nnunet_kits.errors import DerivationError
+from nnunet_kits.geometry import copy_planes
 from nnunet_kits.labels import Label
 
 
@@ -79,19 +80,38 @@ class LabelChange:
 
     Attributes:
         table: (256,) uint8, value in the source -> value in the derived dataset.
-        is_foreground: (256,) bool, whether a value of the source is above 0 and not ignored.
         back: (256,) uint8, value in the derived dataset -> value in the source: the first of those that were joined.
         known: values that the source's label maps may hold.
+        ignored: the value that the source ignores; None for none.
         described: the source's labels in words.
         content: ``labels`` and ``regions_class_order`` for the derived dataset.json.
     """
 
     table: NDArray[np.uint8]
-    is_foreground: NDArray[np.bool_]
     back: NDArray[np.uint8]
     known: tuple[int, ...]
+    ignored: int | None
     described: str
     content: Mapping[str, Any]
+
+    def foreground(self, labels: NDArray[np.generic]) -> NDArray[np.bool_]:
+        """Where a label map of the source holds a label that is above 0 and not ignored."""
+        found: NDArray[np.bool_] = labels != 0
+        if self.ignored is not None:
+            found &= labels != self.ignored
+        return found
+
+
+def relabelled(labels: NDArray[np.generic], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A label map (uint8, three-dimensional) with other values; plane by plane, because indices take 8 bytes a voxel.
+
+    Args:
+        labels: of any memory layout.
+        table: (256,) the new value of each.
+    """
+    changed = np.empty(labels.shape, np.uint8)
+    copy_planes(labels, changed, lambda plane: table[plane])
+    return changed
 
 
 def label_change(rule: Rule, source: SourceLabels, dataset: str) -> LabelChange:
@@ -128,8 +148,7 @@ def label_change(rule: Rule, source: SourceLabels, dataset: str) -> LabelChange:
     if ignored or source.ignore is not None:
         labels["ignore"] = int(table.max()) + 1
         table[[*ignored, *([] if source.ignore is None else [source.ignore])]] = labels["ignore"]
-    is_foreground = np.isin(np.arange(256), source.values)
-    return LabelChange(table, is_foreground, back, known, source.described(), {**content, "labels": labels})
+    return LabelChange(table, back, known, source.ignore, source.described(), {**content, "labels": labels})
 
 
 def _values(rule: Rule, words: Iterable[Word], source: SourceLabels, dataset: str) -> list[int]:

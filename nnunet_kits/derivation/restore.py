@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nnunet_kits import __version__
 from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import open_record, read_record, stamp
+from nnunet_kits.derivation.label_change import relabelled
 from nnunet_kits.derivation.masks import label_maps_of
 from nnunet_kits.derivation.record import FILE, DerivedCase, derived_cases
 from nnunet_kits.errors import DerivationError, KitsError
@@ -117,4 +118,4 @@ def restore_file(task: Task) -> None:
             f"{case}: {derived.image} has another grid than when the case was derived, so nothing can be put back on "
             "it. Derive the dataset again."
         )
-    write_volume(task.target, derived.put_back(task.values[volume.array]), derived.source_grid.affine)
+    write_volume(task.target, derived.put_back(relabelled(volume.array, task.values)), derived.source_grid.affine)

@@ -72,8 +72,10 @@ def as_hu(values: NDArray[Any]) -> NDArray[np.int16]:
     """
     if values.dtype == np.int16:
         return values
-    rounded: NDArray[np.int16] = np.clip(np.rint(values), -32768, 32767).astype(np.int16)
-    return rounded
+    rounded = np.rint(values)
+    np.clip(rounded, -32768, 32767, out=rounded)
+    found: NDArray[np.int16] = rounded.astype(np.int16)
+    return found
 
 
 def _box_of(mask: NDArray[Any] | None, shape: tuple[int, int, int]) -> Box:
