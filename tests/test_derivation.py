@@ -115,6 +115,16 @@ def test_a_resized_scan_holds_at_every_place_of_the_patient_what_scipy_interpola
     assert np.abs(np.asarray(made.dataobj) - expected).max() <= 0.5 + 0.05  # of 3000 HU; affines are float32 in files
 
 
+def test_cases_in_no_fold_and_folds_without_cases_are_named(raw, run, tmp_path):
+    source = write_dataset(raw)
+    folds = [{"train": [NAMES[0]], "val": [NAMES[1]]}, {"train": [NAMES[1]], "val": [NAMES[0]]}]
+    (source / "splits_final.json").write_text(json.dumps(folds))
+    assert run()[0]["notes"] == ["In no fold, as in Dataset220_KiTS2023: case_00002, case_00003."]
+    masks = write_validation(tmp_path / "results", "Dataset220_KiTS2023", {1: NAMES[:1]})
+    found, _ = run("--masks", masks, "--skip-bad", target="222", preparation=REGION)
+    assert found["notes"] == ["Fold 0 has no case left under 'val'.", "Fold 1 has no case left under 'train'."]
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_label_maps_of_a_crop_are_put_back_exactly(raw, run, tmp_path, reader):
     source = write_dataset(raw, reader=reader)

@@ -13,12 +13,13 @@ from nnunet_kits import __version__
 from nnunet_kits.cases.memory import fitting_workers
 from nnunet_kits.cases.parallel import run_or_skip
 from nnunet_kits.cases.raw_dataset import Record, write_json
+from nnunet_kits.cases.splits import SPLITS_FILE, Split, held_out, listed
 from nnunet_kits.derivation.case import RECORD_FORMAT, RECORDS, Case, Job, derive_case, request, workshop
 from nnunet_kits.derivation.label_change import LabelChange, label_change
 from nnunet_kits.derivation.masks import find_masks, without_mask
 from nnunet_kits.derivation.record import FILE
 from nnunet_kits.derivation.settings import Settings
-from nnunet_kits.derivation.source import SPLITS, Source, open_source
+from nnunet_kits.derivation.source import Source, open_source
 from nnunet_kits.environment import find_dataset
 from nnunet_kits.errors import DerivationError, ImageError
 from nnunet_kits.images import read_grid
@@ -229,7 +230,7 @@ def _complete(settings: Settings, source: Source, job: Job, cases: set[str], ski
             why = f" The first of {len(skipped)} left out: {next(iter(skipped.values()))}" if skipped else ""
             raise DerivationError(f"{source.folder}: no training case was derived.{why}")
         if source.splits is not None:
-            write_json(job.dataset / SPLITS, _splits(source.splits, set(training)))
+            write_json(job.dataset / SPLITS_FILE, _splits(source.splits, set(training)))
         write_json(job.dataset / FILE, _summary(settings, source, job, skipped, records))
         write_json(job.dataset / "dataset.json", _dataset_json(settings, source, job, len(training)))
     except OSError as error:
@@ -240,7 +241,7 @@ def _complete(settings: Settings, source: Source, job: Job, cases: set[str], ski
     return records
 
 
-def _splits(folds: list[dict[str, list[str]]], there: set[str]) -> list[dict[str, list[str]]]:
+def _splits(folds: list[Split], there: set[str]) -> list[Split]:
     """The source's folds without the cases that were left out."""
     return [{part: [case for case in cases if case in there] for part, cases in fold.items()} for fold in folds]
 
@@ -281,10 +282,13 @@ def _notes(source: Source, records: dict[str, Record]) -> list[str]:
     notes = []
     if source.splits is None:
         notes.append(
-            f"{source.folder.name} has no {SPLITS}, so nnU-Net will draw folds of its own for the new dataset."
+            f"{source.folder.name} has no {SPLITS_FILE}, so nnU-Net will draw folds of its own for the new dataset."
         )
-    elif set(training) - {case for fold in source.splits for part in fold.values() for case in part}:
-        notes.append(f"The {SPLITS} of {source.folder.name} leaves out some of its cases.")
+    else:
+        if apart := held_out(source.splits, training):
+            notes.append(f"In no fold, as in {source.folder.name}: {listed(apart)}.")
+        for fold, split in enumerate(_splits(source.splits, set(training))):
+            notes += [f"Fold {fold} has no case left under {part!r}." for part in split if not split[part]]
     empty = [name for name, record in training.items() if set(record["voxels_per_label"]) <= {"0"}]
     if empty:
         notes.append(f"No voxel is labelled in {', '.join(empty)}.")

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.cases.finding import CHANNEL, ENDINGS, find_label_maps, find_scans, flat_files
+from nnunet_kits.cases.splits import SPLITS_FILE, Split, read_splits
 from nnunet_kits.derivation.label_change import SourceLabels
 from nnunet_kits.environment import find_dataset
 from nnunet_kits.errors import DerivationError
 from nnunet_kits.images.readers import READERS
-
-SPLITS = "splits_final.json"
 
 DEFAULT_READER = "SimpleITKIO"
 """What nnU-Net reads NIfTI files with where dataset.json names nothing."""
@@ -39,7 +38,7 @@ class Source:
     reader: str
     training: Mapping[str, tuple[Path, Path]]
     test: Mapping[str, Path]
-    splits: list[dict[str, list[str]]] | None
+    splits: list[Split] | None
 
 
 def open_source(raw: Path, dataset_id: int) -> Source:
@@ -103,16 +102,12 @@ def _paired(folder: Path) -> dict[str, tuple[Path, Path]]:
     return {case: (scans[case], maps[case]) for case in scans}
 
 
-def _splits(folder: Path) -> list[dict[str, list[str]]] | None:
+def _splits(folder: Path) -> list[Split] | None:
     """The folds of a dataset: its own, else those that nnU-Net drew for its preprocessed data."""
-    places = [folder / SPLITS]
+    places = [folder / SPLITS_FILE]
     if os.environ.get("nnUNet_preprocessed"):
-        places.append(Path(os.environ["nnUNet_preprocessed"]) / folder.name / SPLITS)
+        places.append(Path(os.environ["nnUNet_preprocessed"]) / folder.name / SPLITS_FILE)
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         return None
-    try:
-        folds = json.loads(path.read_text(encoding="utf-8"))
-        return [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DerivationError(f"{path}: not a file of folds ({error!r}). Delete it, or convert again.") from error
+    return read_splits(path, DerivationError)
