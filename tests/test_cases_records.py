@@ -22,6 +22,12 @@ def test_a_journal_survives_a_kill_in_the_middle_of_a_line(tmp_path):
     assert not (tmp_path / "j").exists()
 
 
+@pytest.mark.parametrize("line", ["null", "3", '["b"]', '[["b"], 1]', '{"b": 1, "c": 2}', "\xff", '["b", 1, 2]'])
+def test_lines_of_a_journal_that_are_no_results_are_passed_over(tmp_path, line):
+    (tmp_path / "j").write_bytes(b'["a", [1]]\n' + line.encode("latin-1") + b'\n["c", [3]]\n')
+    assert Journal(tmp_path / "j").results == {"a": [1], "c": [3]}
+
+
 def test_a_stamp_changes_with_a_files_size_and_time(tmp_path):
     file = tmp_path / "a"
     assert stamp(file) == [-1, -1]

@@ -101,6 +101,10 @@ def test_a_model_is_named_with_its_checkpoints_hash_and_epochs(model):
     assert list(found.histories) == ["0"]
     with pytest.raises(KitsError, match=r"fold_0: not the folder of a model. Name one like"):
         read_model(model / "fold_0")
+    for content in (b'{"cut', b"[1]", b"\xff"):
+        (model / "plans.json").write_bytes(content)
+        with pytest.raises(KitsError, match=r"plans.json: cannot be read. Copy it from nnUNet_preprocessed again"):
+            read_model(model)
 
 
 # The page

@@ -104,12 +104,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.results: dict[str, Any] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        for line in path.read_bytes().splitlines() if path.is_file() else []:
             try:
-                key, result = json.loads(line)
+                found = json.loads(line)
             except ValueError:  # the last line of a run that was killed
                 continue
-            self.results[key] = result
+            if isinstance(found, list) and len(found) == 2 and isinstance(found[0], str):
+                self.results[found[0]] = found[1]
 
     def add(self, key: str, result: Any) -> None:
         """Note a result, which JSON must be able to hold."""

@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb.
 
     Returns:
-        0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input or without a verb.
+        0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input, without a verb, or
+        where the system refuses a file; 130 when interrupted, 141 when nobody reads its output any more.
     """
     root = parser()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
@@ -78,7 +79,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("nnunet_kits: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 0
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what is left to print at the end of the process
+        print("nnunet_kits: nobody reads the output any more; run the same command again to go on.", file=sys.stderr)
+        return 141
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+        print(f"nnunet_kits: error: {reason}. What was finished is kept.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 
 logger = logging.getLogger(__name__)
@@ -26,9 +27,9 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--images", type=Path, metavar="DIR", help="CTs on the same grids, for the mean HU: a folder, or one file"
     )
     measure.add_argument(
-        "--min-volume-ml", type=float, default=0.0, metavar="ML", help="leave out smaller lesions (default: none)"
+        "--min-volume-ml", type=from_zero, default=0.0, metavar="ML", help="leave out smaller lesions (default: none)"
     )
-    measure.add_argument("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
+    measure.add_argument("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
     measure.set_defaults(run=run)
 
 

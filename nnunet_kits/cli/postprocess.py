@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnunet_kits.cli.numbers import whole_from_one
 from nnunet_kits.cli.output import Result
 from nnunet_kits.releases import RELEASES
 
@@ -27,7 +28,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     postprocess.add_argument("output", type=Path, nargs="?", metavar="OUT", help="folder for the new label maps")
     postprocess.add_argument("--chain", metavar="NAME", help="a shipped chain, or a .json file")
     postprocess.add_argument("--list", action="store_true", help="list the shipped chains, nothing else")
-    postprocess.add_argument("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
+    postprocess.add_argument("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
     postprocess.add_argument("--overwrite", action="store_true", help="postprocess again what is there")
     determine = postprocess.add_argument_group("choosing the chain")
     determine.add_argument(

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_kits.cli.numbers import whole_from_one
 from nnunet_kits.cli.output import Result
 from nnunet_kits.errors import KitsError
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
@@ -47,7 +48,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     add("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
     add("--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)")
-    add("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
+    add("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
     report.set_defaults(run=run)
 
 

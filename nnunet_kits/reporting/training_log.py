@@ -2,11 +2,11 @@
 
 import ast
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnunet_kits.cases.records import read_record
 from nnunet_kits.errors import KitsError
 from nnunet_kits.model_folder import BEST, FINAL, LATEST, ModelFolder, fold_folders
 
@@ -52,7 +52,7 @@ def read_model(folder: Path) -> TrainedModel:
         folder: ``nnUNet_results/DatasetNNN_Name/Trainer__Plans__configuration``.
 
     Raises:
-        KitsError: not the folder of a model.
+        KitsError: not the folder of a model, or its plans cannot be read.
     """
     model = ModelFolder.at(folder)
     if model is None or not (folder / "plans.json").is_file():
@@ -60,7 +60,10 @@ def read_model(folder: Path) -> TrainedModel:
             f"{folder}: not the folder of a model. Name one like nnUNet_results/Dataset220_KiTS2023/"
             "ResUNetTrainer__KiTSCascadePlans__3d_fullres."
         )
-    dataset = json.loads((folder / "plans.json").read_text(encoding="utf-8")).get("dataset_name", "unknown dataset")
+    plans = read_record(folder / "plans.json")
+    if plans is None:
+        raise KitsError(f"{folder / 'plans.json'}: cannot be read. Copy it from nnUNet_preprocessed again.")
+    dataset = plans.get("dataset_name", "unknown dataset")
     folds = fold_folders(folder)
     facts = [(f"Model {model.configuration}", f"`{model.trainer}`, plans `{model.plans}`, {dataset}")]
     facts += [(f"{model.configuration}, fold {fold}", _state(path)) for fold, path in folds.items()]
