@@ -101,10 +101,11 @@ def write_fingerprint(folder: Path, cases: int, spacing: list[float], shape: lis
     (raw / "labelsTr" / "case_00000.nii.gz").touch()
     reader = {"overwrite_image_reader_writer": "NibabelIOWithReorient"}
     (raw / "dataset.json").write_text(json.dumps({**dataset_json(), **reader, "numTraining": 489}))
+    intensities = {"mean": 100.0, "std": 75.0, "percentile_00_5": -60.0, "percentile_99_5": 310.0}
     fingerprint = {
         "spacings": [spacing] * cases,
         "shapes_after_crop": [shape] * cases,
-        "foreground_intensity_properties_per_channel": {"0": {"mean": 100.0, "std": 75.0}},
+        "foreground_intensity_properties_per_channel": {"0": intensities},
         "median_relative_size_after_cropping": 1.0,
     }
     (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))

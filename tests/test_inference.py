@@ -16,6 +16,7 @@ from nnunet_kits.geometry import crop, nonzero_box
 from nnunet_kits.inference.coarse_to_fine import Settings, predict_array
 from nnunet_kits.inference.roi import RoiSettings
 from nnunet_kits.inference.stage import image_block, label_block
+from nnunet_kits.planning.planner import resampling_of
 from nnunet_kits.resampling.grid import model_grid
 
 WHOLE = Settings(mirror=False)
@@ -323,6 +324,18 @@ def test_plans_without_resampling_give_the_label_map_of_stock_on_the_scans_own_v
         predict_array(image, SPACING, [cascade], coarse, WHOLE).labels,
         stock_labels(cascade, image, SPACING, stock_labels(coarse, image, SPACING)),
     )
+
+
+def test_a_presets_linear_grid_and_nearest_way_back_give_the_label_map_of_stock():
+    orders = resampling_of({"data": 1, "seg": 1, "probabilities": 0})
+    coarse, fine = pair(spacing=(7.0, 2.1, 1.9), **orders)
+    assert orders["resampling_fn_probabilities_kwargs"]["order"] == 0
+    image = abdomen()
+    expected = stock_labels(fine, image, SPACING)
+    assert len(np.unique(expected)) == 3
+    assert np.array_equal(predict_array(image, SPACING, [fine], settings=WHOLE).labels, expected)
+    boxes = predict_array(image, SPACING, [fine], coarse, Settings(mirror=False, roi=RoiSettings(margin_mm=12)))
+    assert np.array_equal(boxes.labels, expected)
 
 
 @pytest.mark.parametrize(

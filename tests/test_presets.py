@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -24,10 +25,22 @@ def test_every_preset_loads_and_names_its_source(name):
 def test_every_preset_names_a_trainer_of_its_system_for_every_configuration(name):
     preset = load_preset(name)
     assert set(preset.trainers) == set(preset.configurations)
-    systems = {parse_trainer_name(trainer).published for trainer in preset.trainers.values()} - {None}
-    assert {PUBLISHED[system].plans for system in systems} <= {name}
-    published = {found.plans for found in PUBLISHED.values()} - {"KiTSCascadePlans"}  # which is for any network
-    assert bool(systems) == (name in published)
+    for trainer in preset.trainers.values():
+        published = parse_trainer_name(trainer).published
+        if published:
+            authors = re.split(",| and ", preset.source)[0]
+            assert PUBLISHED[published].source.startswith(authors)
+        else:
+            assert name in ("KiTSCascadePlans", "KiTSResEncLPlans", "KiTSDemoPlans")  # which are for any network
+
+
+@pytest.mark.parametrize("trainer", PUBLISHED)
+def test_the_preset_of_every_published_system_is_there_and_is_for_its_dimensions(trainer):
+    preset = load_preset(PUBLISHED[trainer].plans)
+    own = [given for given in preset.configurations.values() if "patch_size" in given]
+    assert {len(given["patch_size"]) for given in own} == {PUBLISHED[trainer].dimensions}
+    baseline = {"BeheshtifardUNetTrainer", "ZhangPreActResUNetTrainer", "GeorgeCascadeTrainer"}  # beside another
+    assert trainer in baseline or trainer in preset.trainers.values()
 
 
 def test_plans_of_no_preset_go_with_the_residual_unet():
@@ -66,10 +79,24 @@ def test_the_presets_of_the_papers_say_what_the_papers_say():
     zhang = load_preset("KiTSZhangPlans").configurations["3d_fullres"]
     assert (zhang["spacing_zyx_mm"], zhang["patch_size"]) == ([3.22, 1.62, 1.62], [80, 160, 160])
     assert zhang["batch_size"] == 2 * (1 + 2)
-    fine = load_preset("KiTSChenZhang25DPlans").configurations["3d_fullres"]
-    assert fine["patch_size"] == [48, 224, 384]
-    assert fine["strides"] == [[1, 1, 1]] + [[1, 2, 2]] * 3
-    assert load_preset("KiTSChenZhang25DPlans").hu_window == [-200, 400]
+    assert zhang["strides"] == [[1, 1, 1], [1, 2, 2]] + [[2, 2, 2]] * 4
+    assert load_preset("KiTSZhangPlans").intensity == {"clip_hu": [-79, 304], "mean": 101, "std": 76.9}
+    for name in ("KiTSChenZhang25DPlans", "KiTSChenZhangFinePlans"):
+        fine = load_preset(name).configurations["3d_fullres"]
+        assert fine["patch_size"] == [48, 224, 384]
+        assert fine["strides"] == [[1, 1, 1]] + [[1, 2, 2]] * 4
+        assert fine["features"][1:] == [32, 64, 128, 256]
+        assert (fine["batch_size"], load_preset(name).hu_window) == (4, [-200, 400])
+    coarse = load_preset("KiTSChenZhangCoarsePlans").configurations["3d_fullres"]
+    assert (coarse["patch_size"], coarse["batch_size"]) == ([128] * 3, 4)
+    assert load_preset("KiTSChenJin2DPlans").intensity == {"clip_hu": [-75.757, 349.489]}
+    kidney, tumor = (load_preset(f"KiTSBeheshtifard{phase}Plans") for phase in ("Kidney", "Tumor"))
+    assert kidney.intensity == {"clip_hu": [0, 200], "mean": 16.65, "std": 35.98}
+    assert tumor.intensity == {"clip_hu": None, "mean": 0.664, "std": 4.725}
+    for phase in (kidney, tumor):
+        assert (phase.configurations["2d"]["patch_size"], phase.configurations["2d"]["batch_size"]) == ([512] * 2, 128)
+        assert phase.configurations["2d"]["resampling"] == "none"
+        assert len(phase.configurations["2d"]["strides"]) == 5  # "U-Net with 5 layers"
     slices = load_preset("KiTSChenJin2DPlans")
     assert slices.features_first * 2 ** (len(slices.configurations["2d"]["strides"]) - 1) == slices.features_max == 640
     assert slices.configurations["2d"]["batch_size"] == 7
@@ -104,6 +131,27 @@ def changed(tmp_path, change):
         (lambda c: c["configurations"]["3d_lowres"].update(next_stage="4d"), "next_stage names '4d'"),
         (lambda c: c["configurations"]["3d_lowres"].update(max_stages=2), "max_stages is 2, but deep supervision"),
         (lambda c: c["configurations"]["3d_cascade_fullres"].update(inherits_from="x"), "inherits_from names 'x'"),
+        (lambda c: c.update(intensity={"clip": [0, 1]}), "intensity: has unknown clip. Allowed: clip_hu, mean, std"),
+        (
+            lambda c: c.update(intensity={"clip_hu": [5, 1]}),
+            r"clip_hu of intensity is \[5, 1\], but must be the lowest",
+        ),
+        (lambda c: c.update(intensity={"std": 0}), "std of intensity is 0, but must be positive"),
+        (lambda c: c.update(intensity={"mean": 0}, hu_window=[0, 1]), "hu_window and intensity both say"),
+        (
+            lambda c: c["configurations"]["3d_lowres"].update(features=[30, 0]),
+            r"features is \[30, 0\], but must be a list",
+        ),
+        (
+            lambda c: c["configurations"]["3d_lowres"].update(resampling="linear"),
+            "resampling is 'linear', but must be 'n",
+        ),
+        (
+            lambda c: c["configurations"]["3d_lowres"].update(resampling={"data": 1, "seg": 3, "probabilities": 1}),
+            "orders of the splines for data, seg, probabilities: 0 to 5, for seg 0 or 1",
+        ),
+        (lambda c: c["configurations"]["3d_lowres"].update(resampling="none"), "has unknown spacing_zyx_mm"),
+        (lambda c: c["configurations"]["3d_lowres"].pop("spacing_zyx_mm"), "lacks spacing_zyx_mm"),
     ],
 )
 def test_a_preset_with_a_wrong_key_or_value_is_refused(tmp_path, change, message):

@@ -10,6 +10,7 @@ from nnunet_kits.errors import TrainerNameError, TrainingError
 from nnunet_kits.model_folder import FINAL, LATEST
 from nnunet_kits.training import checkpoints
 from nnunet_kits.training.names import parse_trainer_name
+from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.sampling import SAMPLINGS
 from nnunet_kits.training.trainers import NAMED_TRAINERS, trainer_class
 
@@ -58,7 +59,8 @@ def plans_for(name, settings=None):
     parts = parse_trainer_name(name)
     batch = SAMPLINGS[parts.sampling].images_per_case * 2
     changes = {"batch_size": batch, "kits_training": {"imagenet_weights": "none", **(settings or {})}}
-    if parts.network.endswith("2D"):
+    published = PUBLISHED[parts.published].dimensions if parts.published else None
+    if (published or 2 + (not parts.network.endswith("2D"))) == 2:
         flat = {"patch_size": [32, 32], "spacing": [2.0, 2.0], "architecture": architecture(dimensions=2)}
         return plans(**{"2d": configuration(**{**flat, **changes})}), "2d"
     return plans(**{"3d_fullres": configuration(**changes)}), "3d_fullres"

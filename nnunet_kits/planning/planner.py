@@ -23,13 +23,35 @@ from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import PlanError
-from nnunet_kits.planning.presets import Preset
+from nnunet_kits.planning.presets import KINDS, Preset
+from nnunet_kits.resampling.scheme import NO_RESAMPLING
 
 logger = logging.getLogger(__name__)
 
 NO_MORE_POOLINGS_THAN = 999_999
 UNLIMITED_GB = 1e6
 """Memory budget with which nnU-Net's planner does not shrink the patch, which a preset then sets itself."""
+
+
+STORED_HU = (-32768, 32767)
+"""What a CT of 16 bits can hold: clipping to it changes nothing."""
+
+
+def resampling_of(given: Mapping[str, int] | str | None) -> dict[str, Any]:
+    """What a preset's ``resampling`` is in plans: nothing, nnU-Net's function that does nothing, or a spline's order.
+
+    The orders hold for all axes alike, however thick the slices are.
+    """
+    if given is None:
+        return {}
+    plan: dict[str, Any] = {}
+    for kind in KINDS:
+        if isinstance(given, str):
+            plan[f"resampling_fn_{kind}"], options = NO_RESAMPLING, {}
+        else:
+            options = {"is_seg": kind == "seg", "order": given[kind], "order_z": 0, "force_separate_z": False}
+        plan[f"resampling_fn_{kind}_kwargs"] = options
+    return plan
 
 
 class PresetPlanner(ExperimentPlanner):
@@ -72,7 +94,7 @@ class PresetPlanner(ExperimentPlanner):
     def plan_experiment(self) -> dict[str, Any]:
         """Assemble the plans, write them and dataset.json to the preprocessed folder, and return them."""
         configurations = {
-            name: dict(given) if "inherits_from" in given else self._configuration(name, given)
+            name: self._inheriting(name, given) if "inherits_from" in given else self._configuration(name, given)
             for name, given in self.preset.configurations.items()
         }
         fingerprint = self.dataset_fingerprint
@@ -96,17 +118,30 @@ class PresetPlanner(ExperimentPlanner):
     def _intensities(self) -> dict[str, Any]:
         """What ``CTNormalization`` clips to, subtracts and divides by: the fingerprint's, or the preset's window."""
         found: dict[str, Any] = self.dataset_fingerprint["foreground_intensity_properties_per_channel"]
-        if self.preset.hu_window is None:
-            return found
-        low, high = (float(hu) for hu in self.preset.hu_window)
-        window = {"percentile_00_5": low, "percentile_99_5": high, "mean": (low + high) / 2, "std": (high - low) / 2}
-        return {channel: {**properties, **window} for channel, properties in found.items()}
+        given = dict(self.preset.intensity)
+        if self.preset.hu_window is not None:
+            low, high = self.preset.hu_window
+            given = {"clip_hu": (low, high), "mean": (low + high) / 2, "std": (high - low) / 2}
+        if "clip_hu" in given:
+            given["percentile_00_5"], given["percentile_99_5"] = given.pop("clip_hu") or STORED_HU
+        own = {key: float(value) for key, value in given.items()}
+        return {channel: {**properties, **own} for channel, properties in found.items()}
+
+    def _inheriting(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration that is another in all but what it says; features of its own need a whole architecture."""
+        plan = {key: given[key] for key in ("inherits_from", "previous_stage") if key in given}
+        if "features" in given:
+            parent = self.preset.configurations[given["inherits_from"]]
+            plan["architecture"] = self._configuration(name, {**parent, **given})["architecture"]
+        return plan
 
     def _configuration(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        spacing = np.array(given["spacing_zyx_mm"], dtype=float)
-        axes = slice(3 - len(spacing), None)  # of a two-dimensional configuration: y and x
+        own = "spacing_zyx_mm" not in given  # every case stays on its own voxels
+        axes = slice(-len(given["patch_size"] if own else given["spacing_zyx_mm"]), None)  # in 2D: y and x
+        median = np.median(self.dataset_fingerprint["spacings"], 0)[axes]
+        spacing = median if own else np.array(given["spacing_zyx_mm"], dtype=float)
         shapes = [
-            compute_new_shape(shape[axes], old[axes], spacing)
+            np.array(shape[axes]) if own else compute_new_shape(shape[axes], old[axes], spacing)
             for shape, old in zip(
                 self.dataset_fingerprint["shapes_after_crop"], self.dataset_fingerprint["spacings"], strict=True
             )
@@ -119,6 +154,7 @@ class PresetPlanner(ExperimentPlanner):
             plan["batch_size"] = given["batch_size"]
             plan["architecture"]["arch_kwargs"].update(topology)
         plan["batch_dice"] = given["batch_dice"]
+        plan.update(resampling_of(given.get("resampling")))
         plan.update({key: given[key] for key in ("next_stage", "kits_training") if key in given})
         return plan
 
@@ -126,7 +162,7 @@ class PresetPlanner(ExperimentPlanner):
         """Strides and kernels of a fixed patch: the preset's, or by nnU-Net's rules.
 
         Raises:
-            PlanError: the patch is no multiple of the strides.
+            PlanError: the patch is no multiple of the strides, or there are not as many features as stages.
         """
         patch_size = given["patch_size"]
         if "strides" in given:
@@ -143,11 +179,17 @@ class PresetPlanner(ExperimentPlanner):
                 f"preset {self.preset.name}: patch {list(patch_size)} is no multiple of its strides "
                 f"{factors.tolist()}; the nearest larger one is {fitting}."
             )
+        features = given.get("features") or [
+            min(self.UNet_max_features_3d, self.UNet_base_num_features * 2**i) for i in range(stages)
+        ]
+        if len(features) != stages:
+            raise PlanError(
+                f"preset {self.preset.name}: features are {len(features)} numbers, but the patch {list(patch_size)} "
+                f"has {stages} stages. Give one for each, or strides and kernel_sizes with them."
+            )
         return list(patch_size), {
             "n_stages": stages,
-            "features_per_stage": [
-                min(self.UNet_max_features_3d, self.UNet_base_num_features * 2**i) for i in range(stages)
-            ],
+            "features_per_stage": list(features),
             "kernel_sizes": kernels[:stages],
             "strides": strides[:stages],
             "n_conv_per_stage": list(self.UNet_blocks_per_stage_encoder[:stages]),
@@ -202,11 +244,11 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
         logger.info(f"{raw.name}: no fingerprint yet, so it is extracted first (nnUNetv2_extract_fingerprint).")
         extract_fingerprint_dataset(dataset_id, num_processes=max(1, min(8, os.cpu_count() or 1)))
     plans_file = folder / f"{preset.name}.json"
-    before = json.loads(plans_file.read_text())["configurations"] if plans_file.is_file() else {}
+    before = json.loads(plans_file.read_text()) if plans_file.is_file() else {"configurations": {}}
     planner = functools.partial(PLANNERS[preset.planner], preset=preset)
     with _some_augmentation_processes():
-        plans, _ = plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
-    return plans_file, _stale(folder, before, plans["configurations"])
+        plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
+    return plans_file, _stale(folder, before, json.loads(plans_file.read_text()))
 
 
 @contextmanager
@@ -232,12 +274,22 @@ def _check_splits(raw: Path, preprocessed: Path) -> None:
         )
 
 
+VALUES = ("spacing", "normalization_schemes", "resampling_fn_data", "resampling_fn_seg")
+"""What of a configuration decides over the values of its arrays, with the resampling's arguments and intensities."""
+
+
 def _stale(folder: Path, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Configurations whose preprocessed arrays exist, but at another spacing than the new plans say."""
+    """Configurations whose preprocessed arrays exist, but with other values than the new plans say."""
     return [
         name
-        for name, configuration in after.items()
+        for name, configuration in after["configurations"].items()
         if "spacing" in configuration
         and (folder / configuration["data_identifier"]).is_dir()
-        and before.get(name, {}).get("spacing") != configuration["spacing"]
+        and _values(before, name) != _values(after, name)
     ]
+
+
+def _values(plans: dict[str, Any], name: str) -> list[Any]:
+    configuration = plans["configurations"].get(name, {})
+    keys = [*VALUES, *(f"{key}_kwargs" for key in VALUES[2:])]
+    return [plans.get("foreground_intensity_properties_per_channel"), *(configuration.get(key) for key in keys)]
