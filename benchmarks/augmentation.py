@@ -32,6 +32,7 @@ class Mode:
         batch: patches.
         regions: whether labels become the challenge's regions.
         cascade: whether there is a stage before.
+        augmentation: nnU-Net's own, or a set.
     """
 
     case: str
@@ -39,6 +40,7 @@ class Mode:
     batch: int = 2
     regions: bool = False
     cascade: bool = False
+    augmentation: str = "nnunet"
 
 
 MODES = {
@@ -49,12 +51,16 @@ MODES = {
     "192^3, regions": Mode("volume", (192, 192, 192), regions=True),
     "48x224x384, anisotropic": Mode("anisotropic", (48, 224, 384)),
     "2D, 256x256, batch 128": Mode("volume", (256, 256), 128),
+    "zhang": Mode("volume", (80, 160, 160), augmentation="zhang"),
+    "chen_zhang": Mode("anisotropic", (48, 224, 384), regions=True, augmentation="chen_zhang"),
+    "beheshtifard": Mode("volume", (256, 256), 128, augmentation="beheshtifard"),
 }
 QUICK = {
     "regions": Mode("small", (32, 48, 48), regions=True),
     "cascade, classes": Mode("small", (32, 48, 48), cascade=True),
     "anisotropic": Mode("small", (12, 64, 64)),
     "2D": Mode("small", (64, 64), 8),
+    "chen_zhang": Mode("small", (12, 64, 64), regions=True, augmentation="chen_zhang"),
 }
 
 LOAD = """
@@ -65,8 +71,10 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunet_kits.augmentation import set_pipeline
 from nnunet_kits.augmentation.loader import BoxLoader
 from nnunet_kits.augmentation.pipeline import accelerate
+from nnunet_kits.augmentation.sets import load_set
 torch.set_num_threads(1)
 which, folder, file, samples = sys.argv[1:]
 mode = pickle.load(open(file, "rb"))
@@ -89,6 +97,10 @@ transforms = nnUNetTrainer.get_training_transforms(
     patch, (-turn, turn), scales, tuple(range(len(patch))), planar and len(patch) == 3, [False], mode["cascade"],
     manager.foreground_labels if mode["cascade"] else None, manager.foreground_regions if mode["regions"] else None,
 )
+if mode["augmentation"] != "nnunet":
+    chosen = load_set(mode["augmentation"])
+    initial = set_pipeline.size_with_margin(chosen, patch)
+    transforms = set_pipeline.pipeline(chosen, patch, transforms, labels)
 if which == "ours":
     transforms = accelerate(transforms)
 kind, size = BoxLoader if which == "ours" else nnUNetDataLoader, initial

@@ -19,8 +19,9 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from threadpoolctl import threadpool_limits
 
-from nnunet_kits.augmentation.pipeline import Accelerated
+from nnunet_kits.augmentation.pipeline import is_accelerated
 from nnunet_kits.augmentation.placement import PLACED, Placed
+from nnunet_kits.augmentation.set_steps import OneOf
 from nnunet_kits.errors import KitsError, TrainingError
 
 PADDING_IMAGE, PADDING_LABEL = 0, -1
@@ -149,7 +150,7 @@ class BoxLoader(nnUNetDataLoader):
 
     def generate_train_batch(self) -> dict[str, Any]:
         """A batch as nnU-Net's loader makes it: data, target (one, or one a resolution) and keys."""
-        if not isinstance(self.transforms, Accelerated):
+        if not is_accelerated(self.transforms):
             return super().generate_train_batch()  # type: ignore[no-any-return]
         keys = self.get_indices()
         data: torch.Tensor | None = None
@@ -173,9 +174,10 @@ class BoxLoader(nnUNetDataLoader):
         size = case.image.shape[1:]
         lower, upper = ([int(bound) for bound in side] for side in self.get_bbox(size, with_foreground, case.locations))
         given: dict[str, Any] = {}
-        spatial = self.transforms.spatial
+        transforms = self.transforms.different(1)[0] if isinstance(self.transforms, OneOf) else self.transforms
+        spatial = transforms.spatial
         if spatial is not None and (spatial.padding_image, spatial.padding_label) == (PADDING_IMAGE, PADDING_LABEL):
-            dimensions = 2 if self.patch_size_was_2d or self.transforms.planes else 3
+            dimensions = 2 if self.patch_size_was_2d or transforms.planes else 3
             lower, upper, given[PLACED] = _needed(spatial, dimensions, lower, upper, size)
         image = torch.from_numpy(_cut(case.image, lower, upper, PADDING_IMAGE)).float()
         labels = torch.from_numpy(_cut(case.labels, lower, upper, PADDING_LABEL, np.int16)).to(torch.int16)
@@ -184,7 +186,7 @@ class BoxLoader(nnUNetDataLoader):
             labels = torch.cat((labels, previous[None]))
         if self.patch_size_was_2d:
             image, labels = image[:, 0], labels[:, 0]
-        made = self.transforms(image=image, segmentation=labels, **given)
+        made = transforms(image=image, segmentation=labels, **given)
         return made["image"], made["segmentation"]
 
 

@@ -50,11 +50,6 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
         self.steps = {step.kind: step for step in steps if step.kind in SPATIAL}
         self.axes = AXES[-len(self.patch_size) :]
 
-    def _range(self, kind: str, key: str, default: float) -> tuple[float, float]:
-        """What a step of this kind draws from; the default where there is none."""
-        low, high = self.steps[kind].given[key] if kind in self.steps else (default, default)
-        return low, high
-
     def _turned_about(self) -> list[str]:
         """Axes of the rotation; patches of two dimensions turn about z alone."""
         return [axis for axis in self.steps["rotation"].given["about"] if len(self.axes) == 3 or axis == "z"]
@@ -62,13 +57,22 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
     def _is_done(self, kind: str) -> bool:
         return kind in self.steps and np.random.uniform() < self.steps[kind].probability
 
+    def _drawn(self, kind: str, key: str) -> float:
+        low, high = self.steps[kind].given[key]
+        if not self.steps[kind].given.get("halves"):
+            return float(np.random.uniform(low, high))
+        below = np.random.uniform() < 0.5 and low < 1
+        return float(np.random.uniform(low, min(high, 1)) if below else np.random.uniform(max(low, 1), high))
+
+    def _chosen(self, kind: str) -> list[int]:
+        """Numbers of the axes that a step is about."""
+        return [number for number, axis in enumerate(self.axes) if axis in self.steps[kind].given["axes"]]
+
     def _factors(self, kind: str, key: str) -> np.ndarray:
         """Factors of the axes, 1 where a step does not reach."""
-        given, factors = self.steps[kind].given, np.ones(len(self.axes))
-        low, high = given[key]
-        chosen = [number for number, axis in enumerate(self.axes) if axis in given["axes"]]
-        draws = len(chosen) if given.get("each_axis") else 1
-        factors[chosen] = [_between(low, high, given.get("halves", False)) for _ in range(draws)]
+        chosen, factors = self._chosen(kind), np.ones(len(self.axes))
+        draws = len(chosen) if self.steps[kind].given.get("each_axis") else 1
+        factors[chosen] = [self._drawn(kind, key) for _ in range(draws)]
         return factors
 
     def draw(self, image: torch.Tensor, smoothed: Callable[[np.ndarray, float], np.ndarray] = smooth) -> dict[str, Any]:
@@ -86,8 +90,7 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
         drawn: dict[str, Any] = dict.fromkeys(("degrees", "shares", "shift", "sigma", "magnitude"))
         shares, shift, turn = np.ones(dimensions), np.zeros(dimensions), np.eye(dimensions)
         if self._is_done("rotation"):
-            low, high = self._range("rotation", "degrees", 0)
-            drawn["degrees"] = {axis: np.random.uniform(low, high) for axis in self._turned_about()}
+            drawn["degrees"] = {axis: self._drawn("rotation", "degrees") for axis in self._turned_about()}
             turn = rotation_matrix(drawn["degrees"], dimensions)
         if self._is_done("zoom"):
             drawn["shares"] = shares = shares / self._factors("zoom", "factor")
@@ -99,8 +102,8 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
             drawn["shares"] = shares = shares * factors
         displacement = None
         if self._is_done("elastic"):
-            drawn["sigma"] = np.random.uniform(*self._range("elastic", "sigma_voxels", 1))
-            drawn["magnitude"] = np.random.uniform(*self._range("elastic", "magnitude_voxels", 0))
+            drawn["sigma"] = self._drawn("elastic", "sigma_voxels")
+            drawn["magnitude"] = self._drawn("elastic", "magnitude_voxels")
             displacement = self._displacement(drawn["sigma"], drawn["magnitude"], smoothed)
         moved = drawn["degrees"] is not None or drawn["shares"] is not None
         shape = image.shape[1:]
@@ -139,27 +142,18 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
     def size_with_margin(self) -> list[int]:
         """The patch with all that its voxels may be read from; of a deformation nearly all."""
         size, dimensions = np.asarray(self.patch_size), len(self.axes)
-        widest = np.ones(dimensions)
-        for kind, key in (("zoom", "factor"), ("crop", "share")):
-            low, high = self._range(kind, key, 1)
-            reached = [axis in self.steps[kind].given["axes"] if kind in self.steps else False for axis in self.axes]
-            widest[reached] *= max(1, 1 / low if kind == "zoom" else high)
+        widest, turn = np.ones(dimensions), np.eye(dimensions)
+        if "zoom" in self.steps:
+            widest[self._chosen("zoom")] *= max(1, 1 / self.steps["zoom"].given["factor"][0])
+        if "crop" in self.steps:
+            widest[self._chosen("crop")] *= max(1, self.steps["crop"].given["share"][1])
         if "elastic" in self.steps:
-            sigma, _ = self._range("elastic", "sigma_voxels", 1)
-            _, magnitude = self._range("elastic", "magnitude_voxels", 0)
+            given = self.steps["elastic"].given
+            sigma, magnitude = given["sigma_voxels"][0], given["magnitude_voxels"][1]
             deviation = magnitude / math.sqrt(3) * (2 * math.sqrt(math.pi) * sigma) ** (-dimensions / 2)
             size = size + 2 * math.ceil(REACH * deviation)
-        turn = np.eye(dimensions)
         if "rotation" in self.steps:
-            angle = min(90, max(map(abs, self._range("rotation", "degrees", 0))))
+            angle = min(90, max(map(abs, self.steps["rotation"].given["degrees"])))
             for axis in self._turned_about():
                 turn = turn @ np.maximum(np.eye(dimensions), np.abs(rotation_matrix({axis: angle}, dimensions)))
         return [math.ceil(edge - 1e-9) for edge in turn @ (widest * size)]
-
-
-def _between(low: float, high: float, halves: bool) -> float:
-    """A number of a range, drawn evenly; with ``halves`` below 1 half of the time."""
-    if not halves:
-        return float(np.random.uniform(low, high))
-    below = np.random.uniform() < 0.5 and low < 1
-    return float(np.random.uniform(low, min(high, 1)) if below else np.random.uniform(max(low, 1), high))
