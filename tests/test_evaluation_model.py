@@ -296,6 +296,18 @@ def test_predictions_are_sorted_into_the_folds_that_did_not_train_on_them(model,
     assert "fold_0: 2 of 3 cases; case_00000 missing" in capsys.readouterr().err
 
 
+def test_the_predictions_own_labels_count_where_they_are_a_systems_and_not_the_models(nnunet):
+    model = write_model(nnunet, {"background": 0, "kidney_and_mass": 1}, release="KiTS23")
+    given = nnunet / "predicted"
+    for number in range(6):
+        save(given / f"{name(number)}.nii.gz", predicted(number))
+    with pytest.raises(ImageError, match=r"holds the value [23], but its labels are 0, 1"):
+        evaluate_model(model, given)
+    (given / "dataset.json").write_text(json.dumps({"labels": CLASSES}))
+    found = evaluate_model(model, given)
+    assert (found["year"], list(found["mean"]["dice"])) == ("23", list(REGIONS))
+
+
 def test_held_out_cases_are_a_group_of_their_own_and_trained_ones_are_refused(model, nnunet):
     save(nnunet / "nnUNet_raw" / DATASET / "labelsTr" / f"{name(6)}.nii.gz", labels_of(6, "23"))
     save(nnunet / "held_out" / f"{name(6)}.nii.gz", predicted(6))

@@ -1,6 +1,7 @@
 """nnU-Net's ``splits_final.json``: which cases a fold trains and validates, and which are held out of all folds."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,31 @@ def read_splits(file: Path, error: type[KitsError] = KitsError) -> list[Split]:
     if not isinstance(splits, list) or not sound:
         raise error(f'{file}: is not nnU-Net\'s {SPLITS_FILE}, a list of {{"train": [cases], "val": [cases]}}.')
     return [{part: list(split[part]) for part in ("train", "val")} for split in splits]
+
+
+def beside_training(model: Path, *names: str) -> list[Path]:
+    """Where the dataset that a model was trained on may have something, by nnU-Net's variables.
+
+    Args:
+        model: ``nnUNet_results/DatasetNNN_Name/<trainer>__<plans>__<configuration>``.
+        names: in the dataset's folders, the first ones first.
+
+    Returns:
+        For each name the place below ``nnUNet_preprocessed`` and below ``nnUNet_raw``, as far as these are set.
+    """
+    dataset = model.resolve().parent.name
+    roots = [os.environ.get(variable) for variable in ("nnUNet_preprocessed", "nnUNet_raw")]
+    return [Path(root) / dataset / name for name in names for root in roots if root]
+
+
+def splits_of_model(model: Path, error: type[KitsError] = KitsError) -> list[Split] | None:
+    """The splits that a model was trained by: those that training reads, else the raw dataset's; None without.
+
+    Raises:
+        KitsError: of the type ``error``, where there is a file that is none.
+    """
+    found = next((file for file in beside_training(model, SPLITS_FILE) if file.is_file()), None)
+    return None if found is None else read_splits(found, error)
 
 
 def held_out(splits: Sequence[Split], cases: Iterable[str]) -> list[str]:

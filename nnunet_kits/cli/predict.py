@@ -37,6 +37,13 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "model none, and it sees the whole CT",
     )
     predict.add_argument("--folds", nargs="+", metavar="FOLD", help="default: every fold that is trained")
+    predict.add_argument(
+        "--fold-cases",
+        nargs="*",
+        metavar="FOLD",
+        help="predict the cases that these folds validate, or all folds, each by the fold that was not trained on it; "
+        "held_out: those that are in no fold, by all. -i is by default the dataset's imagesTr",
+    )
     predict.add_argument("--checkpoint", default=FINAL, metavar="FILE", help="default: %(default)s")
     predict.add_argument("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
     predict.add_argument(
@@ -90,16 +97,23 @@ def run(options: argparse.Namespace) -> Result:
         return _list_systems()
     from nnunet_kits.errors import InferenceError
 
-    missing = [flag for flag, value in (("-i", options.input), ("-o", options.output)) if value is None]
+    given = options.input is not None or options.fold_cases is not None
+    missing = [flag for flag, there in (("-i", given), ("-o", options.output is not None)) if not there]
     missing += [] if options.fine or options.system else ["--fine or --system"]
     if missing:
         raise InferenceError(f"predict needs {', '.join(missing)}. See nnunet_kits predict --help.")
     if options.no_mirroring and options.mirror_axes:
         raise InferenceError("--no-mirroring and --mirror-axes do not go together. Leave one out.")
+    if options.folds and options.fold_cases is not None:
+        raise InferenceError("--folds and --fold-cases do not go together: a case says its folds. Leave one out.")
     from nnunet_kits.inference.files import predict_files
+    from nnunet_kits.inference.fold_cases import fold_cases
 
     job = _system_job(options) if options.system else _job(options)
-    failed = predict_files(job, options.input, options.output, options.np, options.overwrite)
+    source = options.input
+    if options.fold_cases is not None:
+        source = fold_cases(job.folders, options.fold_cases, options.input, by_source=bool(options.system))
+    failed = predict_files(job, source, options.output, options.np, options.overwrite)
     for name, reason in failed.items():
         print(f"nnunet_kits: error: {name}: {reason}", file=sys.stderr)
     return Result({"output": options.output, "failed": failed}, 2 if failed else 0)

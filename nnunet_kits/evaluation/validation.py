@@ -1,14 +1,13 @@
 """What of a trained model can be scored fold by fold: its folds' validation, or predictions of the folds' cases."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits.cases.finding import find_label_maps
-from nnunet_kits.cases.splits import HELD_OUT, SPLITS_FILE, Split, held_out, listed, read_splits
+from nnunet_kits.cases.splits import HELD_OUT, SPLITS_FILE, Split, beside_training, held_out, listed, splits_of_model
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.model_folder import fold_folders
 
@@ -23,7 +22,7 @@ class Validation:
     Attributes:
         groups: fold (``fold_0``), or :data:`~nnunet_kits.cases.splits.HELD_OUT` -> its label maps.
         references: of the dataset.
-        dataset_json: content of the model's.
+        dataset_json: content of the model's, and over it of the predictions' own.
         notes: what the user should know: folds that are missing, not whole, or left out.
     """
 
@@ -54,8 +53,10 @@ def find_validation(
         EvaluationError: no model, no fold, no reference, or a fold that is not whole or not of these splits.
     """
     content = _dataset_json(model)
+    if predictions is not None and (predictions / "dataset.json").is_file():  # a system's labels need not be a model's
+        content |= _dataset_json(predictions)
     truth = _references(model, references)
-    splits = _splits(model)
+    splits = splits_of_model(model, EvaluationError)
     notes: list[str] = []
     if predictions is None:
         groups = _trained_folds(model, splits, notes)
@@ -92,17 +93,10 @@ def _dataset_json(model: Path) -> dict[str, Any]:
     return content
 
 
-def _dataset_files(model: Path, *names: str) -> list[Path]:
-    """Where nnU-Net's folders may hold something of the dataset that a model was trained on, the first ones first."""
-    dataset = model.resolve().parent.name
-    roots = [os.environ.get(variable) for variable in ("nnUNet_preprocessed", "nnUNet_raw")]
-    return [Path(root) / dataset / name for name in names for root in roots if root]
-
-
 def _references(model: Path, references: Path | None) -> Files:
     if references is not None:
         return find_label_maps(references)
-    places = _dataset_files(model, "labelsTr", "gt_segmentations")
+    places = beside_training(model, "labelsTr", "gt_segmentations")
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise EvaluationError(
@@ -110,12 +104,6 @@ def _references(model: Path, references: Path | None) -> Files:
             "references by --references."
         )
     return find_label_maps(found)
-
-
-def _splits(model: Path) -> list[Split] | None:
-    """nnU-Net's splits: those that training reads, or the raw dataset's; None where there are none."""
-    found = next((file for file in _dataset_files(model, SPLITS_FILE) if file.is_file()), None)
-    return None if found is None else read_splits(found, EvaluationError)
 
 
 def _trained_folds(model: Path, splits: Sequence[Split] | None, notes: list[str]) -> dict[str, Files]:

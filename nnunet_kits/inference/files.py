@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from nnunet_kits.cases.parallel import run_cases
 from nnunet_kits.cases.records import Record, open_record
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid, read_scan
+from nnunet_kits.inference.fold_cases import FoldCases
 from nnunet_kits.inference.jobs import Job, Loaded, SystemJob, load
 from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.inference.scan import Clock
@@ -40,12 +41,14 @@ class Case:
     output: Path
 
 
-def find_cases(source: Path, output: Path, ending: str) -> list[Case]:
+def find_cases(source: Path | FoldCases, output: Path, ending: str) -> list[Case]:
     """The scans in a file or folder, and the label maps to write; for a single file ``output`` may be that one.
 
     Raises:
         ImageError: nothing there, two scans of one case, or a scan of several channels.
     """
+    if isinstance(source, FoldCases):
+        return [Case(name, file, output / f"{name}{ending}") for name, file in source.scans.items()]
     if source.is_file() and not source.name.endswith(ending):
         raise ImageError(f"{source}: the model reads {ending} files. Convert it first.")
     single = source.is_file() and output.name.endswith(ending)
@@ -80,13 +83,17 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
 
 
 def predict_files(
-    job: Job | SystemJob, source: Path, output: Path, workers: int = 1, overwrite: bool = False
+    job: Job | SystemJob,
+    source: Path | Sequence[FoldCases],
+    output: Path,
+    workers: int = 1,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """Predict a file or a folder; what was written before is kept.
 
     Args:
         job: models and settings.
-        source: a CT or a folder of CTs.
+        source: a CT or a folder of CTs; or the cases of folds, each predicted by its own folds and not by the job's.
         output: a folder, or for a single CT the label map to write.
         workers: processes; fewer where memory is short.
         overwrite: predict again what is there.
@@ -97,11 +104,32 @@ def predict_files(
     Raises:
         InferenceError: models that do not fit, too little memory, or an output folder of other settings.
     """
+    if isinstance(source, Path):
+        return _predict_part(job, source, output, workers, overwrite)
+    failed: dict[str, str] = {}
+    for number, part in enumerate(source):
+        own = replace(job, folds=part.folds)
+        failed |= _predict_part(own, part, output, workers, overwrite, begins=number == 0)
+    return failed
+
+
+def _predict_part(
+    job: Job | SystemJob,
+    source: Path | FoldCases,
+    output: Path,
+    workers: int,
+    overwrite: bool,
+    begins: bool = True,
+) -> dict[str, str]:
+    """:func:`predict_files` for scans of one job; the record is begun anew on request only where the run begins."""
     loaded = load(job)
     cases = find_cases(source, output, loaded.dataset_json["file_ending"])
     folder = cases[0].output.parent
     folder.mkdir(parents=True, exist_ok=True)
-    record = _open_record(folder / RECORD, job, overwrite) if cases[0].output != output else None
+    by_fold = isinstance(source, FoldCases)
+    record = None
+    if cases[0].output != output:
+        record = _open_record(folder / RECORD, job, overwrite and begins, by_fold)
     left = [case for case in cases if overwrite or not case.output.exists()]
     if len(left) < len(cases):
         logger.info(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
@@ -119,7 +147,8 @@ def predict_files(
             logger.warning(f"{case.name}: failed: {outcome}")
             continue
         if record is not None:
-            record.add(case.name, {key: value for key, value in outcome.items() if key != "case"})
+            kept = {key: value for key, value in outcome.items() if key != "case"}
+            record.add(case.name, {**kept, "folds": job.folds} if by_fold else kept)
         logger.info(_line(outcome))
     return failed
 
@@ -185,9 +214,11 @@ def _attempt(loaded: Loaded, case: Case) -> dict[str, Any] | KitsError:
         )
 
 
-def _open_record(path: Path, job: Job | SystemJob, overwrite: bool) -> Record:
+def _open_record(path: Path, job: Job | SystemJob, overwrite: bool, by_fold: bool) -> Record:
     """``prediction.json`` beside the label maps: with what they were made, and how each went."""
     made = job.made_with()
+    if by_fold:  # then each case says it
+        made["folds"] = "those that were not trained on the case"
 
     def differs(before: Mapping[str, Any]) -> str | None:
         others = before.get("made_with", {})

@@ -45,6 +45,11 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     save_probabilities: bool = False
 
+    @property
+    def folders(self) -> list[Path]:
+        """Of all models."""
+        return [Path(folder) for folder in (*self.fine, *([self.coarse] if self.coarse else []))]
+
     def made_with(self) -> dict[str, Any]:
         """What decides over the label maps, as it stands in a record."""
         made = {"version": __version__, **asdict(self), "settings": self.settings.as_json()}
@@ -84,6 +89,11 @@ class SystemJob:
         unknown = [key for key in given if key not in self.system.keys]
         if unknown:
             raise InferenceError(f"{self.system.name}: has no model {', '.join(unknown)}. Its models are {keys}.")
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of all models."""
+        return [Path(folder) for _, found in self.models for folder in found]
 
     def made_with(self) -> dict[str, Any]:
         """What decides over the label maps, as it stands in a record."""
