@@ -259,6 +259,10 @@ def test_what_is_not_named_or_not_there_is_said(raw, tmp_path, capsys, run):
     assert run()[1].startswith(f"{raw}: no Dataset220_* here.")
     write_dataset(raw)
     assert run("-np", "0")[1] == "-np 0: at least one worker is needed."
+    code, line = run(name="my rule.json")
+    assert (code, line.split(":")[0]) == (2, "my rule.json")
+    assert line.endswith("Rename the file, or give a --name.")
+    assert run("--name", "KiTS2023Mine", name="my rule.json")[0] == 0
 
 
 def test_a_disk_that_fails_in_the_middle_of_a_case_leaves_the_others_whole(raw, made, run, monkeypatch):

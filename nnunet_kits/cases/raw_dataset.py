@@ -5,6 +5,7 @@ making. A case is done when its record says what is asked for and its files are 
 """
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -69,8 +70,9 @@ class Workshop:
         """
         folder = self.dataset / self.records / f"{name}.{os.getpid()}.staging"
         try:
-            for left_over in folder.parent.glob(f"{name}.*.staging"):
-                shutil.rmtree(left_over)
+            for left_over in folder.parent.glob(f"{glob.escape(name)}.*.staging"):
+                if left_over.name.removeprefix(f"{name}.").removesuffix(".staging").isdecimal():  # no other case's
+                    shutil.rmtree(left_over)
             folder.mkdir()
             yield folder
         except ImageError as error:

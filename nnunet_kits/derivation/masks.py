@@ -92,7 +92,7 @@ def label_maps_of(place: Path) -> dict[str, Path]:
     folds = fold_folders(place) if place.is_dir() else {}
     if not folds:
         return find_label_maps(place)
-    files = [file for fold, folder in folds.items() if fold != "all" for file in flat_files(folder / "validation")]
+    files = [file for fold, folder in folds.items() if fold.isdecimal() for file in flat_files(folder / "validation")]
     if not files:
         raise DerivationError(
             f"{place}: none of its folds ({', '.join(folds)}) holds predictions of validation cases that it was not "

@@ -69,7 +69,15 @@ class Settings:
 
         Args:
             source: the folder that it is derived from.
+
+        Raises:
+            DerivationError: the rule's name cannot be part of a dataset's.
         """
+        if self.name is None and not DATASET_NAME.fullmatch(self.rule.name):
+            raise DerivationError(
+                f"{self.rule.name}.json: its name would be part of the dataset's, which holds only letters, digits, "
+                "and single - or _ between them. Rename the file, or give a --name."
+            )
         words = self.rule.name.replace("-", "_").split("_")
         name = self.name or source.name.split("_", 1)[1] + "".join(word[:1].upper() + word[1:] for word in words)
         return self.raw / f"Dataset{self.new_id:03d}_{name}"
