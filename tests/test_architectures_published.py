@@ -217,6 +217,13 @@ def test_the_fine_network_strides_with_kernels_that_are_flat_along_z():
     assert {type(module) for module in coarse.modules() if "Norm" in type(module).__name__} == {nn.BatchNorm3d}
 
 
+def test_a_network_of_the_stem_alone_interpolates_its_two_convolutions():
+    network = build(StemResUNet, [2, 3], [[1, 1, 1], [2, 2, 2]], 4)
+    x = torch.randn(2, 1, 4, 6, 8)
+    up = f.interpolate(network.encoder[0](x), scale_factor=2, mode="trilinear")
+    assert torch.allclose(network(x), network.decoder.seg_layers[0](up), atol=1e-6)
+
+
 def test_a_stem_block_normalises_its_strided_skip_too():
     torch.manual_seed(0)
     block = StemBlock(Parts(nn.Conv3d, by_batch=False), 2, 3, [3, 3, 3], [1, 2, 2])

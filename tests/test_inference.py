@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.utilities.label_handling.label_handling import convert_labelmap_to_one_hot
-from small_models import ByIntensity, model, plans_with, stock_predictor
+from small_models import ByIntensity, model, plans_with, stock_predictor, write_model_folder
 from small_plans import REGIONS
 
-from nnunet_kits.errors import InferenceError
+from nnunet_kits.errors import InferenceError, TrainingError
 from nnunet_kits.geometry import crop, nonzero_box
 from nnunet_kits.inference.coarse_to_fine import Settings, predict_array
+from nnunet_kits.inference.model import load_model
 from nnunet_kits.inference.roi import RoiSettings
 from nnunet_kits.inference.stage import image_block, label_block
 from nnunet_kits.planning.planner import resampling_of
@@ -360,3 +361,13 @@ def test_a_two_dimensional_model_runs_slice_by_slice():
     image = np.random.default_rng(0).normal(100, 100, (7, 30, 36)).astype(np.float32)
     found = predict_array(image, SPACING, [ours], settings=Settings(mirror=True)).labels
     assert differing(found, stock_labels(ours, image, SPACING)) < 2e-3
+
+
+def test_a_model_with_the_network_that_a_published_trainer_had_before_is_refused_in_one_line(tmp_path):
+    folder = write_model_folder(tmp_path, plans_with(), "3d_fullres")  # of ResUNetTrainer
+    file = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({**torch.load(file, weights_only=False), "trainer_name": "ZhangResUNetTrainer"}, file)
+    with pytest.raises(
+        TrainingError, match=r"^SharedResUNet: these are the weights of another network .* train again\.$"
+    ):
+        load_model(folder, torch.device("cpu"))

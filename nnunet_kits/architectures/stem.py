@@ -100,12 +100,11 @@ class StemDecoder(nn.Module):
         levels = [skips[-1]]
         for stage, skip, stride in zip(self.stages, reversed(skips[:-1]), reversed(self.strides[1:]), strict=True):
             levels.insert(0, stage(torch.cat([self._up(levels[0], stride), skip], 1)))
-        levels[-1:] = []
         top = self._up(levels[0], self.strides[0])
         if not self.deep_supervision:
             logits: torch.Tensor = self.seg_layers[0](top)
             return logits
-        return [head(level) for head, level in zip(self.seg_layers, [top, *levels], strict=True)]
+        return [head(level) for head, level in zip(self.seg_layers, [top, *levels[:-1]], strict=True)]
 
     def _up(self, x: torch.Tensor, stride: tuple[float, ...]) -> torch.Tensor:
         return interpolate(x, scale_factor=stride, mode=self.mode, align_corners=False)
