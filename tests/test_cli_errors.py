@@ -40,7 +40,7 @@ def test_a_reader_of_the_output_that_ends_early_does_not_make_a_success_of_half_
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["measure", "report", "postprocess"])
+@pytest.mark.parametrize("verb", ["measure", "report", "postprocess", "evaluate"])
 @pytest.mark.parametrize("given", ["0", "-3", "1.5", "many"])
 def test_processes_are_one_or_more(verb, given, capsys):
     with pytest.raises(SystemExit, match="2"):
@@ -53,3 +53,10 @@ def test_a_smallest_volume_is_a_number_of_0_or_more(given, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["measure", "labels", "-o", "out", f"--min-volume-ml={given}"])
     assert f"argument --min-volume-ml: {given!r} is not a number of 0 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["-1", "nan", "2.5"])
+def test_resamplings_are_none_or_more(given, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "pred", "ref", "--year", "23", f"--bootstrap={given}"])
+    assert f"argument --bootstrap: {given!r} is not a whole number of 0 or more" in capsys.readouterr().err

@@ -156,8 +156,9 @@ def test_other_tolerances_may_be_asked_for(folders, tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert found["tolerances_mm"] == {"kidney_and_mass": 20.0, "mass": 20.0, "tumor": 20.0}
     assert found["mean"]["surface_dice"]["kidney_and_mass"] == 1.0
-    assert main([*command, "1", "-1", "1"]) == 2
-    assert "tolerances 1, -1, 1 mm: KiTS23 needs 3, none below 0" in capsys.readouterr().err
+    for wrong in ("-1", "nan", "inf"):
+        assert main([*command, "1", wrong, "1"]) == 2
+        assert f"tolerances 1, {wrong}, 1 mm: KiTS23 needs 3, none below 0" in capsys.readouterr().err
 
 
 def rewrite(path, array, affine=IPL):
@@ -193,6 +194,15 @@ def test_bad_input_names_the_case_and_never_becomes_a_number(folders, change, er
     with pytest.raises(error, match=said):
         evaluation.evaluate_folder(*folders, "23")
     assert not (folders[0] / "evaluation.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["a,b", 'a"b', "a\nb"])
+def test_a_name_that_breaks_the_challenges_file_is_refused_before_anything_is_scored(folders, name):
+    for folder in folders:
+        (folder / "case_00001.nii.gz").rename(folder / f"{name}.nii.gz")
+    with pytest.raises(EvaluationError, match=r"holds a sign that the challenges' evaluation\.csv has no place for"):
+        evaluation.evaluate_folder(*folders, "23")
+    assert not list(folders[0].glob("*evaluation*"))
 
 
 def test_only_what_is_predicted_is_scored_on_request(folders, capsys):

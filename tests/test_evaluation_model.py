@@ -8,15 +8,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 from kits_trees import SHAPE, labels_of, save
-from nnunetv2.evaluation.evaluate_predictions import compute_metrics_on_folder
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from sklearn.metrics import precision_score, recall_score
 from test_evaluation import official
 
 from nnunet_kits import evaluation
 from nnunet_kits.cli.main import main
+from nnunet_kits.derivation.label_change import SourceLabels, label_change
+from nnunet_kits.derivation.rule import load_rule, rule_names
 from nnunet_kits.errors import EvaluationError, ImageError
 from nnunet_kits.evaluation import metrics
+from nnunet_kits.evaluation.dataset_labels import dataset_labels
 from nnunet_kits.evaluation.evaluate import evaluate_model
 from nnunet_kits.evaluation.metrics import Slices, score_case
 from nnunet_kits.evaluation.paper_tables import tables_of
@@ -202,16 +205,17 @@ def test_dice_is_that_of_nnunets_own_summary(nnunet, labels, regions):
             save(file, array)
     found = evaluate_model(model, year="23")
     for fold in (0, 1):
-        validation = model / f"fold_{fold}" / "validation"
-        stock = compute_metrics_on_folder(
-            *(str(references), str(validation), None, NibabelIOWithReorient(), ".nii.gz", regions),
-            *(labels.get("ignore"), 1, True),
-        )
+        stock = [
+            compute_metrics(
+                *(str(references / file.name), str(file), NibabelIOWithReorient(), regions, labels.get("ignore")),
+            )["metrics"]
+            for file in sorted((model / f"fold_{fold}" / "validation").iterdir())
+        ]
         for region in regions:
             members = region if isinstance(region, tuple) else (region,)
             structure = next(key for key, value in members_of().items() if tuple(value) == members)
             (row,) = [row for row in found["tables"] if (row["class"], row["score"]) == (structure, "dice")]
-            theirs = [case["metrics"][region]["Dice"] for case in stock["metric_per_case"]]
+            theirs = [case[region]["Dice"] for case in stock]
             assert row[f"fold_{fold}"] == pytest.approx(np.mean(np.nan_to_num(theirs, nan=1.0)))
 
 
@@ -239,6 +243,17 @@ def test_a_dataset_made_of_some_labels_is_scored_in_the_classes_that_it_has(nnun
         for ours, theirs in classes.items():
             assert found["mean"][kind][ours] == pytest.approx(as_in_kits["mean"][kind][theirs])
     assert "cyst" not in found["mean"]["label_dice"]
+
+
+@pytest.mark.parametrize("rule", rule_names())
+def test_every_shipped_rule_makes_a_dataset_that_can_be_scored(rule):
+    source = SourceLabels.of({"labels": CLASSES}, "the source")
+    content = label_change(load_rule(rule), source, "the source").content
+    found = dataset_labels(content, "dataset.json")
+    labels = {name: value for name, value in content["labels"].items() if name not in ("background", "ignore")}
+    assert set(found.values) == set(labels.values())
+    assert found.ignored == content["labels"].get("ignore")
+    assert found.classes or found.labels
 
 
 def test_labels_of_another_organ_are_refused(nnunet):

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from nnunet_kits.cli.numbers import whole_from_one, whole_from_zero
 from nnunet_kits.cli.output import Result
 from nnunet_kits.releases import RELEASES
 
@@ -31,9 +32,10 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--references", type=Path, metavar="REF", help="the same as REF")
     add("-o", "--output", type=Path, metavar="DIR", help="folder for the results (default: PRED, or MODEL/evaluation)")
     add("--tables", action="store_true", help=HELP["tables"])
-    add("-np", type=int, metavar="N", help="processes (default: as many as are worth it)")
+    add("-np", type=whole_from_one, metavar="N", help="processes (default: as many as are worth it)")
     add("--hd95", action="store_true", help="also the 95th percentile of the surface distances; slow")
-    add("--bootstrap", type=int, default=0, metavar="N", help="resamplings for 95 %% intervals of the means; 10000")
+    resamplings = "resamplings for 95 %% intervals of the means; 10000"
+    add("--bootstrap", type=whole_from_zero, default=0, metavar="N", help=resamplings)
     add("--partly", action="store_true", help="leave out references without a prediction; score folds in part")
     add("--no-samples", action="store_true", help="KiTS21: not against the sampled segmentations")
     add(

@@ -11,6 +11,13 @@ def whole_from_one(text: str) -> int:
     return int(text)
 
 
+def whole_from_zero(text: str) -> int:
+    """A whole number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
 def from_zero(text: str) -> float:
     """A number of 0 or more."""
     try:

@@ -1,5 +1,6 @@
 """Scoring the files of one case."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ def protocol_of(year: str, tolerances_mm: Sequence[float] | None = None, hd95: b
     release = release_of(year)
     tolerances = release.tolerances_mm
     if tolerances_mm is not None:
-        if len(tolerances_mm) != len(tolerances) or min(tolerances_mm, default=0.0) < 0:
+        if len(tolerances_mm) != len(tolerances) or not all(0 <= t < math.inf for t in tolerances_mm):
             raise EvaluationError(
                 f"tolerances {', '.join(f'{t:g}' for t in tolerances_mm)} mm: {release.edition} needs "
                 f"{len(tolerances)}, none below 0, for {', '.join(tolerances) or 'no class'}."

@@ -170,6 +170,12 @@ def _score_into(
     folder: Path, pairs: Sequence[Pair], protocol: Protocol, workers: int | None
 ) -> tuple[dict[str, Scores], Journal]:
     """Score the pairs; what is done is kept in the journal of the folder for the results."""
+    for pair in pairs:
+        if any(sign in pair.case for sign in ',"\r\n'):
+            raise EvaluationError(
+                f"{pair.prediction}: the case's name {pair.case!r} holds a sign that the challenges' evaluation.csv "
+                "has no place for. Rename the file and its reference, without comma, quote and line break."
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         journal = Journal(folder / JOURNAL_FILE)

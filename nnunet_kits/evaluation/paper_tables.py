@@ -2,10 +2,11 @@
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nnunet_kits.atomic import write_text
 
@@ -44,7 +45,7 @@ def tables_of(groups: Mapping[str, Sequence[Mapping[str, Any]]], folds: Sequence
         of_folds = [means[fold] for fold in folds]
         row: Row = {"class": name, "score": score, **(means if len(groups) > 1 or folds else {})}
         if folds:
-            row |= {"folds_mean": statistics.fmean(of_folds), "folds_sd": _deviation(of_folds)}
+            row |= {"folds_mean": float(np.mean(of_folds)), "folds_sd": _deviation(of_folds)}
         of_cases = [] if score == OVER_SLICES else [_of(case, name, score) for case in cases]
         rows.append(row | {"cases_mean": _mean(name, score, cases), "cases_sd": _deviation(of_cases)})
     return rows
@@ -89,9 +90,9 @@ def _of(case: Mapping[str, Any], name: str, score: str) -> float:
 def _mean(name: str, score: str, cases: Sequence[Mapping[str, Any]]) -> float:
     if score == OVER_SLICES:
         slices = [case["slices"] for case in cases]
-        return statistics.fmean([case["slice_dice"][name] for case in cases], slices)
-    return statistics.fmean([_of(case, name, score) for case in cases])
+        return float(np.average([case["slice_dice"][name] for case in cases], weights=slices))
+    return float(np.mean([_of(case, name, score) for case in cases]))
 
 
 def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
