@@ -51,7 +51,7 @@ def pipeline_of(name, patch=(12, 16, 18), labels=LABELS):
     chosen = load_set(name)
     axes = chosen.mirror_axes(len(patch)) or None
     stock = nnUNetTrainer.get_training_transforms(patch, (-1, 1), None, axes, False, foreground_labels=[1, 2, 3])
-    return set_pipeline.pipeline(chosen, patch, stock, labels)
+    return set_pipeline.pipeline(chosen, patch, stock, labels, unit_hu=35.98)
 
 
 # what is drawn

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from small_data import small_dataset_json, small_plans, write_low_resolution_predictions
 from small_plans import dataset_json
@@ -167,6 +168,21 @@ def test_a_set_says_what_is_mirrored_unless_the_plans_do(small, settings, traine
     assert trainer.inference_allowed_mirroring_axes == predicted
     steps = trainer.get_dataloaders()[0].data_loader.transforms.transforms
     assert [step.allowed_axes for step in steps if isinstance(step, MirrorTransform)] == ([trained] if trained else [])
+
+
+def test_noise_in_hu_is_in_the_units_of_the_plans(small):
+    steps = trainer_of("ResUNetTrainer", "2d", augmentation="beheshtifard").get_dataloaders()[0].data_loader.transforms
+    (noise,) = (step.transform for step in steps.transforms if isinstance(step, RandomTransform))
+    assert noise.noise_variance.variance == (10 / 80**2, 50 / 80**2)  # the deviation in these plans is 80 HU
+
+
+def test_noise_in_hu_is_refused_where_units_differ_from_case_to_case(small):
+    changes = {"normalization_schemes": ["ZScoreNormalization"], "kits_training": {"augmentation": "beheshtifard"}}
+    given = {**small_plans("classes", **changes), "continue_training": False}
+    trainer = trainer_class("ResUNetTrainer")(given, "2d", 0, small_dataset_json("classes"), CPU)
+    trainer.initialize()
+    with pytest.raises(TrainingError, match=r"beheshtifard is in HU, but ZScoreNormalization normalises"):
+        trainer.get_dataloaders()
 
 
 def test_an_unknown_augmentation_is_refused_with_those_that_exist(small, tmp_path):

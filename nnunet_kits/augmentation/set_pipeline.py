@@ -38,7 +38,11 @@ MAKERS: Mapping[str, Callable[[Mapping[str, Any]], BasicTransform]] = {
 
 
 def pipeline(
-    chosen: AugmentationSet, patch_size: Sequence[int], stock: ComposeTransforms, labels: Mapping[str, Any]
+    chosen: AugmentationSet,
+    patch_size: Sequence[int],
+    stock: ComposeTransforms,
+    labels: Mapping[str, Any],
+    unit_hu: float = 1.0,
 ) -> BasicTransform:
     """The transforms of a set.
 
@@ -47,6 +51,7 @@ def pipeline(
         patch_size: ([z,] y, x) of what comes out.
         stock: nnU-Net's training pipeline, of which the end is kept: mirroring, and what makes targets of labels.
         labels: ``labels`` of dataset.json.
+        unit_hu: HU that are 1 for the network.
 
     Returns:
         ``ComposeTransforms``, or :class:`OneOf` several.
@@ -54,15 +59,19 @@ def pipeline(
     first = next(number for number, step in enumerate(stock.transforms) if isinstance(step, ENDING))
     made = []
     for steps in chosen.alternatives.values():
-        intensities = [_intensity(step, labels) for step in steps if step.kind not in SPATIAL]
+        intensities = [_intensity(step, labels, unit_hu) for step in steps if step.kind not in SPATIAL]
         ending = deepcopy(stock.transforms[first:])
         made.append(ComposeTransforms([SetSpatial(patch_size, steps), *filter(None, intensities), *ending]))
     return made[0] if len(made) == 1 else OneOf(made)
 
 
-def _intensity(step: Step, labels: Mapping[str, Any]) -> BasicTransform | None:
+def _intensity(step: Step, labels: Mapping[str, Any], unit_hu: float) -> BasicTransform | None:
     """A step that changes intensities; None where it is about labels that the dataset does not have."""
-    made = MAKERS[step.kind](step.given)
+    given = dict(step.given)
+    if given.pop("in_hu", False):
+        powers = {"sd": 1, "variance": 2}
+        given = {key: [bound / unit_hu ** powers[key] for bound in value] for key, value in given.items()}
+    made = MAKERS[step.kind](given)
     if "labels" in step.given:
         found = labels_named(step.given["labels"], labels)
         if not found:

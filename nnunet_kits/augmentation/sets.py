@@ -64,7 +64,7 @@ KINDS: Mapping[str, Mapping[str, Rule]] = {
     "contrast": {"factor": POSITIVE, "keep_range": SWITCH, "labels": NAMES},
     "gamma": {"exponent": POSITIVE, "keep_statistics": SWITCH, "labels": NAMES},
     "brightness_and_contrast": {"brightness": POSITIVE, "contrast": POSITIVE},
-    "noise": {"sd": SPREAD, "variance": SPREAD},
+    "noise": {"sd": SPREAD, "variance": SPREAD, "in_hu": SWITCH},
     "clip": {"range": RANGE},
 }
 """Kind -> what can be said of it; ``docs/reference/augmentations.md`` says what each does."""
@@ -72,7 +72,7 @@ KINDS: Mapping[str, Mapping[str, Rule]] = {
 SPATIAL = ("rotation", "zoom", "crop", "elastic")
 """Kinds that move voxels."""
 
-OPTIONAL = ("each_axis", "anywhere", "halves", "keep_range", "keep_statistics", "labels")
+OPTIONAL = ("each_axis", "anywhere", "halves", "keep_range", "keep_statistics", "in_hu", "labels")
 """What need not be said: switches are off, and all voxels are changed."""
 
 
@@ -110,6 +110,11 @@ class AugmentationSet:
     differs: tuple[str, ...]
     mirror: tuple[str, ...]
     alternatives: Mapping[str, tuple[Step, ...]]
+
+    @property
+    def is_in_hu(self) -> bool:
+        """Whether a step says in HU what it does."""
+        return any(step.given.get("in_hu") for steps in self.alternatives.values() for step in steps)
 
     def mirror_axes(self, dimensions: int) -> tuple[int, ...]:
         """The mirrored axes as numbers, of patches of so many dimensions."""
@@ -193,9 +198,9 @@ def _steps(where: str, given: list[Any]) -> tuple[Step, ...]:
         if not isinstance(kind, str) or kind not in KINDS:
             raise TrainingError(f"{where}, step {number}: there is no kind {kind!r}. Allowed: {', '.join(KINDS)}.")
         here, values = f"{where}, step {number} ({kind})", {k: v for k, v in content.items() if k != "kind"}
-        optional = OPTIONAL if kind != "noise" else ("sd", "variance")
+        optional = (*OPTIONAL, "sd", "variance")
         _check(here, values, {"probability": SHARE, **KINDS[kind]}, optional)
-        if kind == "noise" and len(values) != 2:
+        if kind == "noise" and ("sd" in values) == ("variance" in values):
             raise TrainingError(f"{here}: say either sd or variance.")
         if kind in SPATIAL and any(step.kind not in SPATIAL or step.kind == kind for step in steps):
             raise TrainingError(f"{here}: {', '.join(SPATIAL)} come first, each once: they are one resampling.")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.model_folder import BEST
-from nnunet_kits.training import compatibility, frequencies, loaders, mixup, optimisation
+from nnunet_kits.training import augmentations, compatibility, frequencies, loaders, mixup, optimisation
 from nnunet_kits.training.clipping import ClippingScaler
 from nnunet_kits.training.feeding import Feed, is_said_after
 from nnunet_kits.training.names import PLANNED
@@ -333,25 +334,11 @@ class KitsTrainer(SafeTrainer):
         """nnU-Net's validation pipeline, with ours in place of what is slow."""
         return accelerate(nnUNetTrainer.get_validation_transforms(*given, **options))
 
-    def _transforms_of_the_set(self, patch_size: Any, *given: Any, **options: Any) -> BasicTransform:
-        """The training pipeline of the chosen set, called as nnU-Net calls its own."""
-        assert self.augmentation is not None
-        stock, labels = (
-            nnUNetTrainer.get_training_transforms(patch_size, *given, **options),
-            self.dataset_json["labels"],
-        )
-        made = set_pipeline.pipeline(self.augmentation, patch_size, stock, labels)
-        left_out = self.augmentation.missing_labels(labels)
-        self.print_to_log_file(
-            f"Patches are augmented as the set {self.augmentation.name} says: {self.augmentation.summary}."
-            + (f" Its steps for {', '.join(left_out)} are left out: the dataset has none of them." if left_out else "")
-        )
-        return accelerate(made) if self.settings.fast_loading else made
-
     def get_dataloaders(self) -> tuple[Any, Any]:
         """The sampling's loaders, which read no more than they use; or nnU-Net's, where these are asked for."""
         if self.augmentation is not None:
-            self.get_training_transforms = self._transforms_of_the_set  # type: ignore[method-assign]
+            made_by = partial(augmentations.training_transforms, self, self.augmentation)
+            self.get_training_transforms = made_by  # type: ignore[method-assign]
         if not self.settings.fast_loading:
             if self.augmentation is None:
                 self.get_training_transforms = nnUNetTrainer.get_training_transforms  # type: ignore[method-assign]
