@@ -323,6 +323,35 @@ def test_the_predictions_own_labels_count_where_they_are_a_systems_and_not_the_m
     assert (found["year"], list(found["mean"]["dice"])) == ("23", list(REGIONS))
 
 
+def test_predictions_on_the_grid_of_a_derived_datasets_source_are_scored_against_the_sources_references(nnunet):
+    model = write_model(nnunet, {"background": 0, "kidney_and_mass": 1}, lambda a: (a[1:] > 0).astype(np.uint8))
+    source, given = nnunet / "nnUNet_raw" / "Dataset300_Source", nnunet / "predicted"
+    for number in range(6):
+        save(source / "labelsTr" / f"{name(number)}.nii.gz", labels_of(number, "23"))
+        save(given / f"{name(number)}.nii.gz", predicted(number))
+    (given / "dataset.json").write_text(json.dumps({"labels": CLASSES}))
+    record = nnunet / "nnUNet_raw" / DATASET / "derivation.json"
+    record.write_text(json.dumps({"source": str(source)}))
+    found = evaluate_model(model, given, year="23")
+    assert found["cases"][name(0)]["dice"]["tumor"] == pytest.approx(
+        official(predicted(0), labels_of(0, "23"), (2,), SPACING, 1.0)[0]
+    )
+    assert list(evaluate_model(model, year="23")["mean"]["dice"]) == ["kidney_and_mass"]
+    record.write_text("{}")
+    with pytest.raises(EvaluationError, match="does not say what the dataset was derived from"):
+        evaluate_model(model, given, year="23")
+
+
+def test_predictions_with_a_derived_datasets_labels_are_scored_against_its_own_references_on_one_grid_too(nnunet):
+    model = write_model(nnunet, {"background": 0, "tumor": 1}, lambda a: (a == 2).astype(np.uint8), release="KiTS23")
+    source, given = nnunet / "nnUNet_raw" / "Dataset300_Source", nnunet / "predicted"
+    for number in range(6):
+        save(source / "labelsTr" / f"{name(number)}.nii.gz", labels_of(number, "23"))
+        save(given / f"{name(number)}.nii.gz", (predicted(number) == 2).astype(np.uint8))
+    (nnunet / "nnUNet_raw" / DATASET / "derivation.json").write_text(json.dumps({"source": str(source)}))
+    assert evaluate_model(model, given)["cases"] == evaluate_model(model)["cases"]
+
+
 def test_held_out_cases_are_a_group_of_their_own_and_trained_ones_are_refused(model, nnunet):
     save(nnunet / "nnUNet_raw" / DATASET / "labelsTr" / f"{name(6)}.nii.gz", labels_of(6, "23"))
     save(nnunet / "held_out" / f"{name(6)}.nii.gz", predicted(6))

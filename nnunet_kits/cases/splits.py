@@ -64,6 +64,21 @@ def splits_of_model(model: Path, error: type[KitsError] = KitsError) -> list[Spl
     return None if found is None else read_splits(found, error)
 
 
+def source_of_model(model: Path, error: type[KitsError] = KitsError) -> Path | None:
+    """The raw dataset that a model's dataset was derived from; None where it was not.
+
+    Raises:
+        KitsError: of the type ``error``, where its derivation.json does not say it.
+    """
+    record = next((file for file in beside_training(model, "derivation.json") if file.is_file()), None)
+    if record is None:
+        return None
+    try:
+        return Path(json.loads(record.read_text(encoding="utf-8"))["source"])
+    except (OSError, ValueError, TypeError, KeyError) as fault:
+        raise error(f"{record}: does not say what the dataset was derived from ({fault!r}).") from fault
+
+
 def held_out(splits: Sequence[Split], cases: Iterable[str]) -> list[str]:
     """The cases that no fold trains or validates, in their order."""
     used = {name for split in splits for part in split.values() for name in part}

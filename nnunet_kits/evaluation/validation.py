@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.cases.finding import find_label_maps
-from nnunet_kits.cases.splits import HELD_OUT, SPLITS_FILE, Split, beside_training, held_out, listed, splits_of_model
+from nnunet_kits.cases.splits import (
+    HELD_OUT,
+    SPLITS_FILE,
+    Split,
+    beside_training,
+    held_out,
+    listed,
+    source_of_model,
+    splits_of_model,
+)
 from nnunet_kits.errors import EvaluationError
+from nnunet_kits.images import read_grid
 from nnunet_kits.model_folder import fold_folders
 
 Files = dict[str, Path]
@@ -46,22 +56,25 @@ def find_validation(
         model: ``nnUNet_results/DatasetNNN_Name/<trainer>__<plans>__<configuration>``, of any nnU-Net trainer.
         predictions: a folder with label maps of the folds' cases, of the held-out cases, or of both; None for what
             training left in ``fold_*/validation``.
-        references: label maps of the same names; None for the dataset's own, found by nnU-Net's variables.
+        references: label maps of the same names; None for the dataset's own, found by nnU-Net's variables, or those
+            that it was derived from, where ``predictions`` lie on their grid.
         partly: score folds of which cases are missing.
 
     Raises:
         EvaluationError: no model, no fold, no reference, or a fold that is not whole or not of these splits.
     """
     content = _dataset_json(model)
+    given = None if predictions is None else find_label_maps(predictions)
+    own = content.get("labels")
     if predictions is not None and (predictions / "dataset.json").is_file():  # a system's labels need not be a model's
         content |= _dataset_json(predictions)
-    truth = _references(model, references)
+    truth = _references(model, references, given or {}, content.get("labels") == own)
     splits = splits_of_model(model, EvaluationError)
     notes: list[str] = []
-    if predictions is None:
+    if given is None:
         groups = _trained_folds(model, splits, notes)
     else:
-        groups = _sorted_into_folds(model, find_label_maps(predictions), splits, list(truth))
+        groups = _sorted_into_folds(model, given, splits, list(truth))
     expected = {} if splits is None else {f"fold_{fold}": split["val"] for fold, split in enumerate(splits)}
     if splits is None:
         notes.append(f"no {SPLITS_FILE} of {model.resolve().parent.name}, so whether the folds are whole is not known.")
@@ -93,9 +106,32 @@ def _dataset_json(model: Path) -> dict[str, Any]:
     return content
 
 
-def _references(model: Path, references: Path | None) -> Files:
+def _references(model: Path, references: Path | None, predictions: Files, of_dataset: bool) -> Files:
+    """What is asked for, else the dataset's; of a derived one its source's, where these are what was predicted.
+
+    Args:
+        model: folder.
+        references: asked for.
+        predictions: label maps, none for those of the training.
+        of_dataset: whether the predictions have the labels of the model's dataset.
+    """
     if references is not None:
         return find_label_maps(references)
+    found = _own_references(model)
+    source = source_of_model(model, EvaluationError) if predictions else None
+    if source is None or (of_dataset and _on_one_grid(predictions, found)) or not (source / "labelsTr").is_dir():
+        return found
+    truth = find_label_maps(source / "labelsTr")
+    return truth if _on_one_grid(predictions, truth) else found
+
+
+def _on_one_grid(predictions: Files, references: Files) -> bool:
+    """Whether the first prediction that has a reference lies on its grid."""
+    case = next((case for case in predictions if case in references), None)
+    return case is not None and read_grid(predictions[case]).is_same(read_grid(references[case]))
+
+
+def _own_references(model: Path) -> Files:
     places = beside_training(model, "labelsTr", "gt_segmentations")
     found = next((place for place in places if place.is_dir()), None)
     if found is None:

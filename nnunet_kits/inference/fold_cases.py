@@ -1,12 +1,20 @@
 """Which cases a fold validates, so that each is predicted by models that were not trained on it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits.cases.finding import find_scans
-from nnunet_kits.cases.splits import HELD_OUT, SPLITS_FILE, Split, beside_training, held_out, listed, splits_of_model
+from nnunet_kits.cases.splits import (
+    HELD_OUT,
+    SPLITS_FILE,
+    Split,
+    beside_training,
+    held_out,
+    listed,
+    source_of_model,
+    splits_of_model,
+)
 from nnunet_kits.errors import InferenceError
 
 
@@ -83,12 +91,9 @@ def _splits(model: Path) -> list[Split]:
 
 def _images(model: Path, by_source: bool) -> Path:
     """The folder of CTs that a model's dataset has, or was derived from."""
-    for record in beside_training(model, "derivation.json") if by_source else ():
-        if record.is_file():
-            try:
-                return Path(json.loads(record.read_text(encoding="utf-8"))["source"]) / "imagesTr"
-            except (ValueError, TypeError, KeyError) as error:
-                raise InferenceError(f"{record}: does not say what it was derived from ({error!r}).") from error
+    source = source_of_model(model, InferenceError) if by_source else None
+    if source is not None:
+        return source / "imagesTr"
     found = [place for place in beside_training(model, "imagesTr") if place.is_dir()]
     if not found:
         raise InferenceError(
