@@ -3,6 +3,7 @@
 import csv
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from conftest import SHARED
@@ -99,6 +100,19 @@ def test_what_cannot_be_measured_is_refused_with_its_name(folder):
     _, failed = measure_files(folder, folder / "out", folder / "ct")
     assert "case_00000.nii.gz holds the value 4, but its labels are 0, 1, 2, 3" in failed["case_00000"]
     assert "case_00001: the affines of image and label map differ" in failed["case_00001"]
+
+
+def test_a_map_that_does_not_say_which_side_is_right_is_refused(folder):
+    image = nib.Nifti1Image(abdomen(), grid_affine(SPACING))
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, folder / "case_00000.nii.gz")
+    found, failed = measure_files(folder, folder / "out")
+    assert list(found) == ["case_00001"]
+    assert failed["case_00000"].endswith(
+        "case_00000.nii.gz: neither sform nor qform is set, so nothing tells right from left. "
+        "Export it again, or copy the affine of a file on the same voxels."
+    )
 
 
 # real label maps

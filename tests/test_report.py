@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from importlib.metadata import version
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -349,6 +350,19 @@ def test_a_report_into_no_folder_or_over_a_folder_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ImageError, match=r"cannot be written .* Choose another file for the report"):
         write_report(tmp_path / "folder", **nothing)
+
+
+def test_a_ct_that_does_not_say_which_side_is_right_is_refused(folders):
+    for file in (folders / "images" / "case_00001_0000.nii.gz", folders / "predictions" / "case_00001.nii.gz"):
+        image = nib.Nifti1Image(np.asanyarray(nib.load(file).dataobj), KITS_AFFINE)
+        image.set_sform(None, 0)
+        image.set_qform(None, 0)
+        nib.save(image, file)
+    case = ReportCase(
+        "case_00001", *(folders / name for name in ("images/case_00001_0000.nii.gz", "predictions/case_00001.nii.gz"))
+    )
+    with pytest.raises(ImageError, match=r"case_00001_0000.nii.gz: neither sform nor qform is set, so nothing tells"):
+        write_report(folders / "r.html", title="t", intro="", cases=[case])
 
 
 def test_files_on_different_grids_are_refused(folders):

@@ -1,6 +1,6 @@
 """CT and label files: read whole and checked, as nnU-Net's readers would where asked, and written atomically."""
 
-from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_same_grid
+from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_placed, check_same_grid
 from nnunet_kits.images.label_maps import LabelMap, checked_labels, count_labels, read_labels
 from nnunet_kits.images.nifti import Volume, read_ct, read_grid, read_integers, read_volume, write_volume
 from nnunet_kits.images.readers import AxisOrder, Scan, axis_order, read_scan
@@ -13,6 +13,7 @@ __all__ = [
     "Scan",
     "Volume",
     "axis_order",
+    "check_placed",
     "check_same_grid",
     "checked_labels",
     "count_labels",

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -21,11 +22,13 @@ class Grid:
         shape: voxels along the file's own axes; for KiTS that is (slices, rows, columns) = (z, y, x).
         affine: (4, 4) voxel index to RAS millimetres.
         dtype: how the voxels are stored.
+        placed: whether the file states where they lie; else ``affine`` is a guess from the spacing alone.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     dtype: np.dtype[np.generic]
+    placed: bool = True
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -47,6 +50,19 @@ class Grid:
     def is_same(self, other: "Grid") -> bool:
         """Whether another file's voxels lie in the same places."""
         return self.shape == other.shape and self.distance_mm(other.affine) <= AFFINE_TOLERANCE_MM
+
+
+def check_placed(path: Path, grid: Grid) -> None:
+    """Refuse a file that does not state its orientation, where right and left matter.
+
+    Raises:
+        ImageError: naming the file.
+    """
+    if not grid.placed:
+        raise ImageError(
+            f"{path}: neither sform nor qform is set, so nothing tells right from left. "
+            "Export it again, or copy the affine of a file on the same voxels."
+        )
 
 
 def check_same_grid(case: str, image: Grid, label: Grid) -> None:

@@ -274,6 +274,7 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
         slope, intercept = header.get_slope_inter()
         dtype = header.get_data_dtype()
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
         offset = int(header.get_data_offset())
         if header["magic"].item() != b"n+1" or offset < len(raw):
             raise ValueError(f"magic {header['magic'].item()!r}, voxels at byte {offset}")
@@ -292,4 +293,4 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
         )
     stream.read(offset - len(raw))
     scaling = None if (slope, intercept) in {(None, None), (1.0, 0.0)} else (float(slope), float(intercept))
-    return NiftiStream(path, Grid((shape[0], shape[1], shape[2]), affine, dtype), scaling, stream)
+    return NiftiStream(path, Grid((shape[0], shape[1], shape[2]), affine, dtype, placed), scaling, stream)

@@ -16,7 +16,7 @@ from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import KitsError
 from nnunet_kits.geometry import crop, whole_box
-from nnunet_kits.images import check_same_grid, read_ct, read_labels
+from nnunet_kits.images import check_placed, check_same_grid, read_ct, read_labels
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
 
 logger = logging.getLogger(__name__)
@@ -87,9 +87,10 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
     """Measure one label map.
 
     Raises:
-        ImageError: an unreadable file, a value that is no KiTS label, or a CT on another grid.
+        ImageError: an unreadable file, a value that is no KiTS label, no orientation, or a CT on another grid.
     """
     labels = read_labels(task.labels)
+    check_placed(task.labels, labels.grid)
     grid, start = labels.grid, labels.start[2]
     columns, rows, _ = whole_box(grid.shape)
     planes = columns, rows, (start, start + labels.array.shape[2])  # those that hold foreground

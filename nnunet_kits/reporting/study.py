@@ -14,7 +14,7 @@ from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_spacing, to_canonical
-from nnunet_kits.images import LabelMap, Volume, check_same_grid, read_ct, read_labels
+from nnunet_kits.images import LabelMap, Volume, check_placed, check_same_grid, read_ct, read_labels
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import Measures, measure_labels
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
@@ -156,6 +156,7 @@ def _naming(case: ReportCase) -> Iterator[None]:
 def _read_all(case: ReportCase) -> tuple[Volume, LabelMap, LabelMap | None]:
     """CT, prediction and reference."""
     image, prediction = read_ct(case.image), read_labels(case.prediction)
+    check_placed(case.image, image.grid)
     check_same_grid(case.name, image.grid, prediction.grid)
     return image, prediction, read_labels(case.reference) if case.reference else None
 
