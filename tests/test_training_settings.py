@@ -70,6 +70,25 @@ def test_weights_with_and_without_deep_supervision_have_the_same_names_and_shape
     assert {key: value.shape for key, value in found[0].items()} == {key: v.shape for key, v in found[1].items()}
 
 
+@pytest.mark.parametrize(
+    ("name", "dimensions"), [("ResUNetTrainer", 3), ("PlannedUNetTrainer", 3), ("RecursiveUNet2DTrainer", 2)]
+)
+def test_without_deep_supervision_several_gpus_wait_for_no_weight_that_gets_no_gradient(nnunet, name, dimensions):
+    trainer = make(name, dimensions=dimensions, deep_supervision=False)
+    trainer.is_ddp = True
+    trainer.configure_optimizers()
+    trainer.is_ddp = False
+    trainer.train_step(batch_for(trainer))
+    weights = dict(trainer.network.named_parameters())
+    assert {key for key, weight in weights.items() if weight.requires_grad} == {
+        key for key, weight in weights.items() if weight.grad is not None
+    }
+    frozen = {key for key, weight in weights.items() if not weight.requires_grad}
+    assert len(frozen) == 4  # weight and bias of two lower outputs
+    assert all(".seg_layers." in key for key in frozen)
+    assert trainer.network.training
+
+
 def test_two_stages_can_be_trained_without_deep_supervision(nnunet):
     trainer = make(changes={"architecture": architecture(stages=2)}, deep_supervision=False)
     assert np.isfinite(trainer.train_step(batch_for(trainer))["loss"])

@@ -18,6 +18,7 @@ from torch import nn
 from nnunet_kits.architectures import NETWORKS
 from nnunet_kits.architectures.precision import in_float32
 from nnunet_kits.architectures.topology import Topology
+from nnunet_kits.architectures.unused import freeze_unused
 from nnunet_kits.augmentation import set_pipeline
 from nnunet_kits.augmentation.pipeline import accelerate, stock_is_asked_for
 from nnunet_kits.augmentation.sets import DEFAULT_SET, load_set
@@ -228,6 +229,9 @@ class KitsTrainer(SafeTrainer):
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         """The optimizer and a scheduler that nnU-Net steps with the epoch."""
+        if self.is_ddp and not self.enable_deep_supervision:
+            network: Any = getattr(self.network, "_orig_mod", self.network)  # of torch.compile
+            freeze_unused(network, (1, self.num_input_channels, *self.configuration_manager.patch_size))
         if self.parts.optimisation == optimisation.DEFAULT_OPTIMISATION:
             return super().configure_optimizers()
         return optimisation.build(self.optimisation, self.network.parameters(), self.num_epochs, self._logged)
