@@ -1,5 +1,6 @@
 """Scans on their way through systems, against literal numpy, torch's interpolation and stock nnU-Net."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
+from raw_datasets import CLASSES, dataset_json, save, write_rule
 from scipy import ndimage
 from small_models import ByIntensity, model, plans_with
 from small_plans import REGIONS
 from test_inference import SPACING, abdomen, stock_labels
+from test_inference_files import OBLIQUE
 
+from nnunet_kits.cli.main import main
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import crop
 from nnunet_kits.inference import stages
@@ -21,7 +26,6 @@ from nnunet_kits.inference.memory import bytes_of_system
 from nnunet_kits.inference.scan import Scan
 from nnunet_kits.inference.stages import predict_with_system
 from nnunet_kits.inference.system import load_system
-from nnunet_kits.preparation import Preparation, prepare
 
 KIDNEY = {"background": 0, "kidney": 1}
 LESIONS = {"background": 0, "kidney": 1, "tumor": 2, "cyst": 3, "ignore": 4}
@@ -284,7 +288,7 @@ def test_where_the_coarse_model_finds_nothing_the_map_is_empty_or_the_whole_scan
         assert found.notes == ["the stage coarse found nothing: the label map is empty"]
 
 
-def test_the_networks_are_shown_what_a_derived_dataset_would_hold(monkeypatch):
+def test_the_networks_are_shown_what_the_files_of_derived_datasets_hold(monkeypatch, tmp_path):
     shown = []
 
     class Watched(Scan):
@@ -293,15 +297,24 @@ def test_the_networks_are_shown_what_a_derived_dataset_would_hold(monkeypatch):
             shown.append(image)
 
     monkeypatch.setattr(stages, "Scan", Watched)
-    image = kidney_with_lesions()
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    source, reader = tmp_path / "Dataset220_KiTS2023", NibabelIOWithReorient()
+    file = save(source / "imagesTr" / "case_00000_0000.nii.gz", kidney_with_lesions(), OBLIQUE)
+    save(source / "labelsTr" / "case_00000.nii.gz", np.ones((20, 45, 57), np.uint8), OBLIQUE)
+    (source / "dataset.json").write_text(json.dumps(dataset_json(CLASSES, cases=1)))
+    (image,), about = reader.read_images([str(file)])
     system, models = chen_zhang()
-    (box,) = predict_with_system(image, SPACING, system, models).boxes
-    coarse, fine = shown
-    region = crop(image, box)
-    for found, source, size in ((coarse, image, (15, 15, 15)), (fine, region, (len(region), 37, 65))):
-        assert found.dtype == np.int16
-        assert np.abs(found - resized(source, size)).max() <= 1  # halves of a HU by rounding
-        assert np.array_equal(found, prepare(source, SPACING, Preparation(size=size)).array)
+    first = replace(system, stages=system.stages[:1], postprocessing=None)
+    (box,) = predict_with_system(image, about["spacing"], system, models).boxes
+    assert np.prod([stop - start for start, stop in box]) < image.size
+    coarse = predict_with_system(image, about["spacing"], first, models)
+    (tmp_path / "masks").mkdir()
+    reader.write_seg(coarse.labels, str(tmp_path / "masks" / "case_00000.nii.gz"), about)
+    for number, stage, words in ((221, 0, []), (222, 1, ["--masks", str(tmp_path / "masks")])):
+        rule = write_rule(tmp_path / "small.json", preparation=system.stages[stage].prepare.as_json())
+        assert main(["derive", "-d", "220", "-o", str(number), "--rule", str(rule), "-np", "1", *words]) == 0
+        derived = tmp_path / f"Dataset{number}_KiTS2023Small" / "imagesTr" / "case_00000_0000.nii.gz"
+        assert np.array_equal(reader.read_images([str(derived)])[0][0], shown[stage])
 
 
 def test_a_label_is_known_by_its_name_and_a_region_by_the_label_it_leaves():

@@ -1,10 +1,13 @@
 """Systems as data: what the shipped ones say, and what is refused."""
 
 import json
+import pickle
 
 import pytest
 
+from nnunet_kits.derivation.rule import load_rule
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.jobs import SystemJob
 from nnunet_kits.inference.system import SYSTEMS_FOLDER, load_system, parse_system, system_names
 from nnunet_kits.postprocessing import chain_names
 from nnunet_kits.preparation import Preparation
@@ -66,6 +69,30 @@ def test_the_other_systems_have_their_authors_windows():
     assert (second.of, second.join.mask, second.join.labels) == ("kidney", "kidney", "tumor")
     assert load_system("kits21_george").stages[1].reads == "low"
     assert load_system("kits21_george_cropped").stages[1].prepare.margin_voxels == (8, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("system", "rules"),
+    [
+        ("kits23_chenzhang", {"coarse": "coarse", "kidney": "kidney", "lesions": "lesions"}),
+        ("kits21_beheshtifard", {"kidney": "kidney", "tumor": "tumor"}),
+    ],
+)
+def test_a_stage_prepares_scans_as_the_rule_does_by_which_its_models_datasets_are_derived(system, rules):
+    author = {"kits23_chenzhang": "chen_zhang", "kits21_beheshtifard": "beheshtifard"}[system]
+    for stage in load_system(system).stages:
+        for member in stage.members:
+            rule = load_rule(f"{author}_{rules[member.key]}")
+            assert rule.preparation == stage.prepare
+            known = {"kidney" if name == "kidney_and_mass" else name for name in rule.labels}
+            assert set(member.labels) <= known
+
+
+def test_a_job_goes_to_another_process():
+    models = tuple((key, ("x",)) for key in ("coarse", "kidney", "lesions"))
+    job = SystemJob(load_system("kits23_chenzhang"), models)
+    again = pickle.loads(pickle.dumps(job))
+    assert (again, hash(again)) == (job, hash(job))
 
 
 def test_what_a_user_says_of_windows_holds_in_every_stage():
