@@ -9,6 +9,7 @@ from nnunetv2.inference.sliding_window_prediction import compute_steps_for_slidi
 
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box
+from nnunet_kits.values import is_share
 
 Starts = tuple[int, ...]
 """First voxel of a window along z, y, x."""
@@ -46,7 +47,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         for share in self.step:
-            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            if not is_share(share):
                 raise InferenceError(f"step {share!r}: is a share of the window, above 0 and at most 1.")
         for name, kind in (
             ("placement", Placement),
