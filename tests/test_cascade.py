@@ -183,6 +183,18 @@ def test_missing_splits_data_cascade_and_folds_are_refused(planned):
         load_cascade(220, "SmallPlans", "ResUNetTrainer")
 
 
+def test_splits_that_leave_a_trained_case_without_a_prediction_are_refused_before_any_training(planned):
+    splits = planned / "nnUNet_preprocessed" / DATASET / "splits_final.json"
+    splits.write_text(json.dumps([{"train": ["a", "b"], "val": ["c"]}]))
+    cascade = load_cascade(220, "SmallPlans", "ResUNetTrainer", device="cpu")
+    with pytest.raises(TrainingError, match=r"a and 1 other cases are trained but validated by no fold of"):
+        train_cascade(cascade, dry_run=True)
+    cascade.stage.predictions.mkdir(parents=True)
+    for case in "ab":
+        predict(cascade.stage, case)
+    assert words(train_cascade(cascade, dry_run=True)) == ["220 3d_lowres 0", "220 3d_cascade_fullres 0"]
+
+
 def test_a_failing_command_stops_the_driver_with_its_name(planned, tmp_path, monkeypatch):
     program = tmp_path / "nnUNetv2_train"
     program.write_text("#!/bin/sh\nexit 3\n")

@@ -162,6 +162,7 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
     unknown = [fold for fold in folds if not 0 <= fold < len(cascade.splits)]
     if unknown:
         raise TrainingError(f"folds {unknown} do not exist: splits_final.json has 0 to {len(cascade.splits) - 1}.")
+    _check_splits(cascade)
     commands = steps_left(cascade, folds)
     for command in commands:
         if dry_run:
@@ -171,6 +172,18 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
             _check_all(cascade)
         run_command(command)
     return commands
+
+
+def _check_splits(cascade: Cascade) -> None:
+    """Refuse, before any training, splits by which no low-resolution fold predicts some case that is trained."""
+    trained, validated = ({case for split in cascade.splits for case in split[part]} for part in ("train", "val"))
+    left = unusable_predictions(cascade.stage, sorted(trained - validated))
+    if left:
+        raise TrainingError(
+            f"{next(iter(left))} and {len(left) - 1} other cases are trained but validated by no fold of "
+            "splits_final.json, so there will be no low-resolution prediction of them. A cascade needs folds that "
+            "validate every case: nnunet_kits convert makes such with --splits by_number, its default."
+        )
 
 
 def _check_all(cascade: Cascade) -> None:
