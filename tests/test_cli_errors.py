@@ -40,7 +40,7 @@ def test_a_reader_of_the_output_that_ends_early_does_not_make_a_success_of_half_
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["measure", "report", "postprocess", "evaluate"])
+@pytest.mark.parametrize("verb", ["measure", "report", "postprocess", "evaluate", "restore"])
 @pytest.mark.parametrize("given", ["0", "-3", "1.5", "many"])
 def test_processes_are_one_or_more(verb, given, capsys):
     with pytest.raises(SystemExit, match="2"):

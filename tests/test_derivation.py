@@ -298,6 +298,14 @@ def test_label_maps_that_were_put_back_are_not_written_again_unless_they_changed
     assert [name for name in times if again[name] != times[name]] == ["case_00001.nii.gz"]
 
 
+def test_a_ct_of_broken_hu_that_is_not_prepared_keeps_them(raw, run):
+    source = write_dataset(raw)
+    broken = image_of(0).astype(np.float32) + np.float32(0.25)
+    save(source / "imagesTr" / "case_00000_0000.nii.gz", broken)
+    run(labels={"tumor": ["tumor"]})
+    assert np.array_equal(voxels(raw / "Dataset221_KiTS2023Mine" / "imagesTr" / "case_00000_0000.nii.gz"), broken)
+
+
 def test_there_are_as_many_workers_as_the_largest_case_leaves_memory_for(tmp_path, monkeypatch):
     image = save(tmp_path / "a.nii.gz", np.zeros((10, 100, 100), np.int16), IPL)
     cases = [Case("a", image, None)] * 20

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from nnunet_kits.errors import EmptyMaskError, PreparationError
 from nnunet_kits.geometry import crop
-from nnunet_kits.preparation import Placement, Preparation, as_hu, prepare, restore, restore_scores
+from nnunet_kits.preparation import Placement, Preparation, as_hu, prepare, restore
 
 SPACING = (3.0, 0.8, 0.8)
 EXAMPLES = settings(max_examples=50, deadline=None)
@@ -57,7 +57,7 @@ def test_a_prepared_scan_is_the_masks_box_with_its_margin_times_the_mask_resized
     assert np.array_equal(crop(image, prepared.placement.box), image[box])
     size = [n if m is None else m for n, m in zip(expected.shape, preparation.size or [None] * 3, strict=True)]
     assert prepared.array.shape == tuple(size)
-    assert prepared.array.dtype == np.int16
+    assert prepared.array.dtype == np.int16  # which the scans are
     assert np.abs(prepared.array - interpolated(expected, size)).max() <= 0.5 + 1e-2
     edges = np.array(SPACING) * expected.shape / size
     assert np.allclose(prepared.spacing_zyx_mm, edges)
@@ -105,17 +105,6 @@ def test_labels_are_taken_from_the_nearest_voxel_by_scipys_reckoning(old, new, s
     assert np.array_equal(placement.labels(labels), expected)
 
 
-@given(sizes, sizes, st.integers(0, 3), seeds)
-@EXAMPLES
-def test_scores_come_back_to_the_regions_voxels_trilinearly(extent, shape, offset, seed):
-    scores = np.random.default_rng(seed).standard_normal((2, *shape)).astype(np.float32)
-    box = tuple((offset, offset + n) for n in extent)
-    placement = Placement(tuple(n + offset + 1 for n in extent), box, shape)
-    found = restore_scores(scores, placement)
-    assert found.dtype == np.float32
-    assert np.allclose(found, [interpolated(head, extent) for head in scores], atol=1e-5)
-
-
 @given(sizes, sizes)
 @EXAMPLES
 def test_a_prepared_voxel_lies_where_its_middle_is_in_the_source(extent, shape):
@@ -129,9 +118,18 @@ def test_a_prepared_voxel_lies_where_its_middle_is_in_the_source(extent, shape):
 
 def test_a_scan_that_needs_nothing_is_the_scan_itself():
     image = np.arange(8, dtype=np.int16).reshape(2, 2, 2)
-    prepared = prepare(image, SPACING, Preparation())
-    assert prepared.array is image or np.shares_memory(prepared.array, image)
-    assert prepared.spacing_zyx_mm == SPACING
+    for scan in (image, image + np.float32(0.25)):
+        prepared = prepare(scan, SPACING, Preparation())
+        assert np.shares_memory(prepared.array, scan)
+        assert prepared.spacing_zyx_mm == SPACING
+
+
+@given(st.floats(0.1, 10), st.integers(1, 700))
+@EXAMPLES
+def test_the_spacing_of_an_axis_that_stays_as_it_is_does_not_change_in_the_last_bit(edge, size):
+    box = ((3, 3 + size), (0, size), (0, 2))
+    placement = Placement((size + 3, size, 2), box, (size, size, 3))
+    assert placement.spacing_mm((edge, edge, 3.0)) == (edge, edge, 2.0)
 
 
 def test_hu_are_rounded_to_the_nearest_whole_number_and_cut_to_int16():
@@ -208,7 +206,5 @@ def test_a_result_of_another_shape_is_refused():
     placement = Placement((4, 4, 4), ((0, 4), (0, 4), (0, 4)), (4, 8, 8))
     with pytest.raises(PreparationError, match=r"the label map has \(4, 4, 4\) voxels .* but \(4, 8, 8\) are expected"):
         restore(np.zeros((4, 4, 4), np.uint8), placement)
-    with pytest.raises(PreparationError, match="the map of scores has"):
-        restore_scores(np.zeros((2, 4, 4, 4), np.float32), placement)
     with pytest.raises(PreparationError, match=r"but \(4, 4, 4\) are expected"):
         placement.labels(np.zeros((4, 8, 8), np.uint8))

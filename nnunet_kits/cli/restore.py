@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from nnunet_kits.cli.numbers import whole_from_one
 from nnunet_kits.cli.output import Result
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("predictions", type=Path, metavar="PRED", help="folder of label maps, or of a trained model: its validation")
     add("output", type=Path, metavar="OUT", help="folder for the label maps on the CTs' grid")
     add("-d", "--dataset-id", type=int, required=True, metavar="ID", help="number of the derived dataset")
-    add("-np", type=int, default=1, metavar="N", help="processes (default: 1)")
+    add("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
     add("--overwrite", action="store_true", help="put back again what is there")
     parser.set_defaults(run=run)
 

@@ -15,7 +15,7 @@ from nnunet_kits.inference.scan import Clock, Prediction, Scan
 from nnunet_kits.inference.stage import intensity
 from nnunet_kits.inference.system import Member, Stage, System
 from nnunet_kits.postprocessing.pipeline import apply_chain, load_chain
-from nnunet_kits.preparation import Placement, Preparation, prepare, restore
+from nnunet_kits.preparation import Placement, prepare, restore
 
 LabelMap = NDArray[np.uint8]
 Models = Mapping[Member, Sequence[Model]]
@@ -137,14 +137,9 @@ class _Step:
     ) -> tuple[Box, LabelMap]:
         """The box of the scan that was looked at, and the label map of the whole scan."""
         stage = self.stage
-        if stage.prepare == Preparation():  # an image of broken HU stays as it is
-            whole = whole_box(image.shape)
-            (z, y, x) = image.shape
-            placement, scan = Placement((z, y, x), whole, (z, y, x)), self._scan(image, spacing_zyx_mm)
-        else:
-            with self.clock(f"{stage.name} prepare"):
-                made = prepare(image, spacing_zyx_mm, stage.prepare, mask)
-            placement, scan = made.placement, self._scan(made.array, made.spacing_zyx_mm)
+        with self.clock(f"{stage.name} prepare"):
+            made = prepare(image, spacing_zyx_mm, stage.prepare, mask)
+        placement, scan = made.placement, Scan(made.array, made.spacing_zyx_mm, self.progress, self.clock)
         if stage.join.rule == "average":
             joined = self._look(scan, placement, stage.members, stage.name)
         else:
@@ -156,9 +151,6 @@ class _Step:
         labels = np.zeros(image.shape, np.uint8)
         np.copyto(crop(labels, placement.box), joined)
         return placement.box, labels
-
-    def _scan(self, image: NDArray[np.generic], spacing_zyx_mm: Sequence[float]) -> Scan:
-        return Scan(image, spacing_zyx_mm, self.progress, self.clock)
 
     def _look(self, scan: Scan, placement: Placement, members: Sequence[Member], phase: str) -> LabelMap:
         """The label map of some members, averaged, in the box of the scan that they were shown."""

@@ -11,10 +11,9 @@ from nnunet_kits.errors import PreparationError
 from nnunet_kits.geometry import Box, crop, pasted, whole_box
 from nnunet_kits.resampling.labels import resample_labels
 from nnunet_kits.resampling.scheme import Scheme
-from nnunet_kits.resampling.volumes import resample_volume
 
 NEAREST, LINEAR = Scheme(0), Scheme(1)
-"""Of label maps; of images and scores. Voxel centres lie at half indices: both are symmetric under flips but for ties.
+"""Of label maps; of images. Voxel centres lie at half indices: both are symmetric under flips but for ties.
 
 Source: torch's trilinear ``interpolate`` without aligned corners for images, nearest for labels and for label maps on
 their way back, in chencancan1018/AbdominalOrgSeg at 35a168b (sibling code of Chen and Zhang, KiTS23), whose nearest is
@@ -45,7 +44,7 @@ class Placement:
     def spacing_mm(self, source_spacing_zyx_mm: Sequence[float]) -> tuple[float, float, float]:
         """Voxel edges of the prepared scan."""
         z, y, x = (
-            float(edge) * before / after
+            float(edge) if before == after else float(edge) * before / after
             for edge, before, after in zip(source_spacing_zyx_mm, self.extent, self.shape, strict=True)
         )
         return z, y, x
@@ -120,33 +119,9 @@ def restore(labels: NDArray[Any], placement: Placement) -> NDArray[Any]:
     return pasted(part, placement.box, whole_box(placement.source_shape))
 
 
-def restore_scores(scores: NDArray[Any], placement: Placement) -> NDArray[np.float32]:
-    """Bring logits or probabilities back to the source's voxels in the box, trilinearly.
-
-    The caller decides what lies outside: background. The same on tensors and on a GPU is
-    :func:`nnunet_kits.resampling.boxes.box_resampling` of ``placement.shape`` to ``placement.extent`` with
-    :data:`LINEAR`.
-
-    Args:
-        scores: (heads, z, y, x) of the prepared scan's shape.
-        placement: of the prepared scan.
-
-    Returns:
-        (heads, z, y, x) of the shape ``placement.extent``, to be pasted at ``placement.box``.
-
-    Raises:
-        PreparationError: another shape.
-    """
-    _check(scores.shape, placement.shape, "map of scores")
-    result = np.empty((len(scores), *placement.extent), np.float32)
-    for head, out in zip(scores, result, strict=True):
-        resample_volume(head, placement.extent, LINEAR, out)
-    return result
-
-
 def _check(given: Sequence[int], expected: tuple[int, int, int], what: str) -> None:
-    if tuple(given[-3:]) != expected:
+    if tuple(given) != expected:
         raise PreparationError(
-            f"the {what} has {tuple(given[-3:])} voxels (z, y, x), but {expected} are expected. "
+            f"the {what} has {tuple(given)} voxels (z, y, x), but {expected} are expected. "
             "Is it of another scan, or of another preparation?"
         )

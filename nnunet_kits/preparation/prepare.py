@@ -19,12 +19,13 @@ class Prepared:
     """A prepared scan.
 
     Attributes:
-        array: (z, y, x) int16 HU: what a derived dataset's file holds and a network is given.
+        array: (z, y, x) HU, int16 but where nothing was done: what a derived dataset's file holds and a network is
+            given.
         spacing_zyx_mm: true edges of its voxels.
         placement: where it lies in the source, for :func:`~nnunet_kits.preparation.placement.restore`.
     """
 
-    array: NDArray[np.int16]
+    array: NDArray[Any]
     spacing_zyx_mm: tuple[float, float, float]
     placement: Placement
 
@@ -36,6 +37,8 @@ def prepare(
     mask: NDArray[Any] | None = None,
 ) -> Prepared:
     """Crop a scan to a mask's box, multiply it by the mask, resize it trilinearly, and round to whole HU.
+
+    A preparation that does nothing gives the scan itself, broken HU too.
 
     Args:
         image: (z, y, x), HU, as nnU-Net's reader gives it. It is not changed.
@@ -61,7 +64,8 @@ def prepare(
         part = np.where(crop(mask, box) != 0, part, np.zeros((), part.dtype))
     if placement.shape != placement.extent:
         part = resample_volume(part, placement.shape, LINEAR)
-    return Prepared(as_hu(part), placement.spacing_mm(spacing_zyx_mm), placement)
+    array = part if preparation == Preparation() else as_hu(part)
+    return Prepared(array, placement.spacing_mm(spacing_zyx_mm), placement)
 
 
 def as_hu(values: NDArray[Any]) -> NDArray[np.int16]:
