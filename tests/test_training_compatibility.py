@@ -159,15 +159,24 @@ def test_the_plans_parameters_reach_the_loss_of_their_name_alone(nnunet, name, p
     assert torch.equal(trainer._build_loss_of_ours()(logits, target), built(logits, target))
 
 
-def test_the_loss_of_chen_and_zhang_weighs_classes_and_mines_the_hardest_tenth_of_the_voxels(nnunet):
+def test_the_weighted_dice_weighs_classes_and_mines_the_hardest_tenth_of_the_voxels(nnunet):
     logits, target = random_pair()
     losses = {}
     for weights in ([1, 1, 1, 1], [1, 1, 5, 9]):
-        trainer = make("ChenZhang25DTrainer", settings={"class_weights": weights})
+        settings = {"class_weights": weights, "loss_parameters": {"WeightedDiceCE": {"k": 10}}}
+        trainer = make("ResUNetTrainer_WeightedDiceCE", settings=settings)
         losses[weights[2]] = float(trainer._build_loss_of_ours()(logits, target))
     plain = build_loss("DiceTopK", LossTask(False, None, False, False), {"k": 10})
     assert losses[1] == pytest.approx(float(trainer._deeply_supervised(plain)(logits, target)))
     assert losses[5] != losses[1]
+
+
+def test_the_loss_of_chen_and_zhangs_fine_models_has_the_weights_and_rings_of_the_sibling_code(nnunet):
+    logits, target = random_pair()
+    trainer = make("ChenZhang25DTrainer")
+    task = LossTask(False, None, False, False, class_weights=[1, 5, 15, 5], patch_size=(16, 24, 24))
+    sibling = trainer._deeply_supervised(build_loss("DiceRingCE", task, {"ce": 20, "ring": 15}))
+    assert torch.equal(trainer._build_loss_of_ours()(logits, target), sibling(logits, target))
 
 
 # several processes

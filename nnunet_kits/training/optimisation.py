@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.training.schedules import EpochScheduler, Log, Plateau, cosine
+from nnunet_kits.training.schedules import BEFORE, EpochScheduler, Log, Plateau, cosine
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -57,6 +57,14 @@ OPTIMISATIONS: dict[str, Optimisation] = {
         "Adam",
         1e-4,
         schedule=Plateau("val_losses", patience=30, factor=0.8, min_delta=0.005, floor=1e-6),
+    ),
+    # Source: Zhang, as above, and the author's code: Yichizz/unet3d_kits19 @ db3054a, train/engine.py.
+    "AdamPlateauBefore": Optimisation(
+        "Adam, 5e-4, x0.2 after 30 epochs of which none beat the one before them in the averaged training loss",
+        "Adam",
+        5e-4,
+        3e-5,
+        Plateau("train_losses", 30, 0.2, past_weight=0.9, floor=1e-6, cooldown=5, reference=BEFORE),
     ),
     # Source: Beheshtifard, "Kidney Tumor Segmentation", Training Procedure. The patience is a guess.
     "AdamEarlyStop": Optimisation(
