@@ -294,7 +294,7 @@ def test_label_maps_of_another_dataset_or_already_put_back_are_refused(raw, made
     assert err.count("voxels, but the derived case (6, 8, 11), or they lie elsewhere. Is it of another dataset") == 4
     assert not list((tmp_path / "back").glob("*.nii.gz"))
     code, err = restore(made / "labelsTr", dataset="220")
-    assert (code, "has no derivation.json, so it is not a derived dataset" in err) == (2, True)
+    assert (code, "has no derivation.json that can be read, so it is no derived" in err) == (2, True)
     code, err = restore(made / "labelsTr", dataset="299")
     assert (code, "no Dataset299_* here" in err) == (2, True)
 
@@ -354,6 +354,10 @@ def test_a_record_that_was_edited_is_refused(raw, made, run, restore):
     code, err = restore(made / "labelsTr")
     assert code == 2
     assert "derivation.json, case_00001: cannot be used" in err
+    for spoilt in ({}, {"labels_back": [1]}, {"labels_back": {"1": 999}}):
+        (made / "derivation.json").write_text(json.dumps(spoilt))
+        code, err = restore(made / "labelsTr")
+        assert (code, "derivation.json: labels_back cannot be used" in err) == (2, True)
 
 
 def test_an_error_names_the_case_once(raw, run):

@@ -79,6 +79,27 @@ def derived_cases(dataset: Path) -> dict[str, DerivedCase]:
     return {case: DerivedCase.of(record, f"{path}, {case}") for case, record in records.items()}
 
 
+def labels_back(dataset: Path) -> NDArray[np.uint8]:
+    """(256,) value in a derived dataset -> value in its source.
+
+    Raises:
+        DerivationError: a dataset that is not derived, or a derivation.json that holds something else.
+    """
+    path = dataset / FILE
+    content = read_record(path)
+    if content is None:
+        raise DerivationError(
+            f"{dataset}: has no {FILE} that can be read, so it is no derived dataset, or its derivation is not done."
+        )
+    values = np.zeros(256, np.uint8)
+    try:
+        for value, back in content["labels_back"].items():
+            values[int(value)] = back
+    except (KeyError, AttributeError, ValueError, TypeError, IndexError, OverflowError) as error:
+        raise DerivationError(f"{path}: labels_back cannot be used ({error!r}). Derive the dataset again.") from error
+    return values
+
+
 def grid_as_json(grid: Grid) -> dict[str, Any]:
     """Shape and affine of a file."""
     return {"shape": list(grid.shape), "affine": grid.affine.tolist()}

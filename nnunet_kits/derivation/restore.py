@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from nnunet_kits import __version__
 from nnunet_kits.cases.parallel import run_cases, with_progress
-from nnunet_kits.cases.records import open_record, read_record, stamp
+from nnunet_kits.cases.records import open_record, stamp
 from nnunet_kits.derivation.label_change import relabelled
 from nnunet_kits.derivation.masks import label_maps_of
-from nnunet_kits.derivation.record import FILE, DerivedCase, derived_cases
+from nnunet_kits.derivation.record import DerivedCase, derived_cases, labels_back
 from nnunet_kits.errors import DerivationError, KitsError
 from nnunet_kits.images import read_grid, read_integers, write_volume
 
@@ -62,14 +62,7 @@ def restore_folder(
         DerivationError: no derived dataset, the same folder twice, or an output folder of another dataset.
         ImageError: no label map, or two of one case.
     """
-    content, derived = read_record(dataset / FILE), derived_cases(dataset)
-    if content is None:
-        raise DerivationError(
-            f"{dataset}: has no {FILE}, so it is not a derived dataset, or its derivation is not done."
-        )
-    values = np.zeros(256, np.uint8)
-    for value, back in content["labels_back"].items():
-        values[int(value)] = back
+    values, derived = labels_back(dataset), derived_cases(dataset)
     files = label_maps_of(label_maps)
     if output.resolve() in {label_maps.resolve(), *(file.parent.resolve() for file in files.values())}:
         raise DerivationError(f"{output}: is where the label maps are, which would be lost. Name another folder.")
