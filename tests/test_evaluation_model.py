@@ -23,6 +23,7 @@ from nnunet_kits.evaluation.dataset_labels import dataset_labels
 from nnunet_kits.evaluation.evaluate import evaluate_model
 from nnunet_kits.evaluation.metrics import Slices, score_case
 from nnunet_kits.evaluation.paper_tables import tables_of
+from nnunet_kits.inference.system import load_system, system_names
 from nnunet_kits.labels import REGION_LABEL, REGIONS, Label
 from nnunet_kits.releases import RELEASES
 
@@ -256,6 +257,13 @@ def test_every_shipped_rule_makes_a_dataset_that_can_be_scored(rule):
     assert found.classes or found.labels
 
 
+@pytest.mark.parametrize("name", system_names())
+def test_what_every_shipped_system_predicts_can_be_scored(name):
+    found = dataset_labels({"labels": {"background": 0, **dict(load_system(name).labels)}}, name)
+    assert found.classes[0] == "kidney_and_mass"
+    assert all(int(label) == value for value, label in found.values.items())
+
+
 def test_labels_of_another_organ_are_refused(nnunet):
     model = write_model(nnunet, {"background": 0, "spleen": 1})
     with pytest.raises(EvaluationError, match=r"dataset\.json: its labels are spleen, but only kidney, .* be scored"):
@@ -340,6 +348,22 @@ def test_predictions_on_the_grid_of_a_derived_datasets_source_are_scored_against
     record.write_text("{}")
     with pytest.raises(EvaluationError, match="does not say what the dataset was derived from"):
         evaluate_model(model, given, year="23")
+
+
+def test_a_system_without_cysts_is_scored_against_all_that_the_references_hold(nnunet):
+    model = write_model(nnunet, {"background": 0, "tumor": 1}, lambda a: (a == 2).astype(np.uint8), release="KiTS23")
+    source, given = nnunet / "nnUNet_raw" / "Dataset300_Source", nnunet / "predicted"
+    for number in range(6):
+        save(source / "labelsTr" / f"{name(number)}.nii.gz", labels_of(number, "23"))
+        save(given / f"{name(number)}.nii.gz", np.array([0, 1, 2, 1], np.uint8)[predicted(number)])
+    (given / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "kidney": 1, "tumor": 2}}))
+    (nnunet / "nnUNet_raw" / DATASET / "derivation.json").write_text(json.dumps({"source": str(source)}))
+    found = evaluate_model(model, given)
+    plain = evaluation.evaluate_folder(given, source / "labelsTr", "23", nnunet / "plain", tables=True)
+    assert list(found["mean"]["dice"]) == ["kidney_and_mass", "tumor"]
+    for kind, scores in found["mean"].items():
+        for structure, mean in scores.items():
+            assert mean == plain["mean"][kind][structure], (kind, structure)
 
 
 def test_predictions_with_a_derived_datasets_labels_are_scored_against_its_own_references_on_one_grid_too(nnunet):

@@ -44,7 +44,9 @@ class Protocol:
     @property
     def reference_values(self) -> Sequence[int]:
         """What references may hold."""
-        return self.labels if self.dataset is None else range(1, self.dataset.highest + 1)
+        if self.dataset is None or self.dataset.truth_of_year:
+            return self.labels
+        return range(1, self.dataset.highest + 1)
 
 
 def protocol_of(year: str, tolerances_mm: Sequence[float] | None = None, hd95: bool = False) -> Protocol:

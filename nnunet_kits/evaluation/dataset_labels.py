@@ -37,12 +37,14 @@ class DatasetLabels:
         classes: HECs that can be scored.
         labels: names of the labels that can be scored by themselves.
         ignored: value of the voxels that are not scored; None for none.
+        truth_of_year: whether the references hold the year's own labels, and only predictions those of the dataset.
     """
 
     values: Mapping[int, Label]
     classes: tuple[str, ...]
     labels: tuple[str, ...]
     ignored: int | None = None
+    truth_of_year: bool = False
 
     @property
     def highest(self) -> int:
@@ -57,6 +59,8 @@ class DatasetLabels:
         for value, label in self.values.items():
             table[value] = label
         ours = table[prediction]
+        if self.truth_of_year:
+            return ours, reference
         if self.ignored is not None:
             ours[reference == self.ignored] = Label.BACKGROUND
         return ours, table[reference]

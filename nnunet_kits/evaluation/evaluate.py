@@ -148,7 +148,7 @@ def evaluate_model(
     year = year or str(found.dataset_json.get("release", "")).removeprefix("KiTS")
     if not year:
         raise EvaluationError(f"{model}: its dataset.json names no KiTS year. Say whose tolerances to take by --year.")
-    labels = dataset_labels(found.dataset_json, model / "dataset.json")
+    labels = replace(dataset_labels(found.dataset_json, model / "dataset.json"), truth_of_year=found.truth_of_year)
     protocol = replace(protocol_of(year, tolerances_mm, hd95), tables=True, dataset=labels)
     files = [(group, case, file) for group, members in found.groups.items() for case, file in members.items()]
     names = [case for _, case, _ in files]

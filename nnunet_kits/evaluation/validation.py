@@ -33,12 +33,15 @@ class Validation:
         groups: fold (``fold_0``), or :data:`~nnunet_kits.cases.splits.HELD_OUT` -> its label maps.
         references: of the dataset.
         dataset_json: content of the model's, and over it of the predictions' own.
+        truth_of_year: whether the references hold a year's own labels: where the predictions have others than the
+            model's dataset, they are a system's, for whole CTs.
         notes: what the user should know: folds that are missing, not whole, or left out.
     """
 
     groups: dict[str, Files]
     references: Files
     dataset_json: Mapping[str, Any]
+    truth_of_year: bool
     notes: list[str]
 
     @property
@@ -68,7 +71,8 @@ def find_validation(
     own = content.get("labels")
     if predictions is not None and (predictions / "dataset.json").is_file():  # a system's labels need not be a model's
         content |= _dataset_json(predictions)
-    truth = _references(model, references, given or {}, content.get("labels") == own)
+    of_dataset = content.get("labels") == own
+    truth = _references(model, references, given or {}, of_dataset)
     splits = splits_of_model(model, EvaluationError)
     notes: list[str] = []
     if given is None:
@@ -90,7 +94,7 @@ def find_validation(
         raise EvaluationError(
             f"no reference of {listed(without)}. Name the folder with the references by --references."
         )
-    return Validation(groups, truth, content, notes)
+    return Validation(groups, truth, content, not of_dataset, notes)
 
 
 def _dataset_json(model: Path) -> dict[str, Any]:
