@@ -136,7 +136,10 @@ def changed(tmp_path, change):
             lambda c: c.update(intensity={"clip_hu": [5, 1]}),
             r"clip_hu of intensity is \[5, 1\], but must be the lowest",
         ),
-        (lambda c: c.update(intensity={"std": 0}), "std of intensity is 0, but must be positive"),
+        (lambda c: c.update(intensity={"std": 0}), "std of intensity is 0, but must be a positive number"),
+        (lambda c: c.update(intensity={"mean": "low"}), "mean of intensity is 'low', but must be a number"),
+        (lambda c: c.update(intensity=[0, 1]), r"intensity is \[0, 1\], but must be an object with clip_hu, mean, std"),
+        (lambda c: c.update(hu_window=400), "hu_window is 400, but must be the lowest and the highest HU"),
         (lambda c: c.update(intensity={"mean": 0}, hu_window=[0, 1]), "hu_window and intensity both say"),
         (
             lambda c: c["configurations"]["3d_lowres"].update(features=[30, 0]),

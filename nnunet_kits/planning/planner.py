@@ -131,9 +131,14 @@ class PresetPlanner(ExperimentPlanner):
         """A configuration that is another in all but what it says; features of its own need a whole architecture."""
         plan = {key: given[key] for key in ("inherits_from", "previous_stage") if key in given}
         if "features" in given:
-            parent = self.preset.configurations[given["inherits_from"]]
-            plan["architecture"] = self._configuration(name, {**parent, **given})["architecture"]
+            plan["architecture"] = self._configuration(name, self._whole(given))["architecture"]
         return plan
+
+    def _whole(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A configuration with what it inherits."""
+        if "inherits_from" not in given:
+            return given
+        return {**self._whole(self.preset.configurations[given["inherits_from"]]), **given}
 
     def _configuration(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         own = "spacing_zyx_mm" not in given  # every case stays on its own voxels

@@ -1,6 +1,7 @@
 """Presets: what a plans file should say, as data. One JSON file in ``presets/`` is one preset."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,20 +177,30 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_window(what: str, window: Any) -> None:
     """Refuse what is not two rising numbers; None is no window."""
-    if window is not None and (len(window) != 2 or window[0] >= window[1]):
+    rising = isinstance(window, list) and len(window) == 2 and all(map(_is_number, window)) and window[0] < window[1]
+    if window is not None and not rising:
         raise PlanError(f"{what} is {window}, but must be the lowest and the highest HU.")
 
 
 def _check_intensity(where: str, content: Mapping[str, Any]) -> None:
     given = content.get("intensity", {})
+    if not isinstance(given, dict):
+        raise PlanError(f"{where}: intensity is {given!r}, but must be an object with {', '.join(INTENSITY_KEYS)}.")
     _exactly(f"{where}, intensity", given, (), INTENSITY_KEYS)
     if given and content.get("hu_window") is not None:
         raise PlanError(f"{where}: hu_window and intensity both say what becomes of HU. Keep one.")
     _check_window(f"{where}: clip_hu of intensity", given.get("clip_hu"))
-    if given.get("std", 1) <= 0:
-        raise PlanError(f"{where}: std of intensity is {given['std']}, but must be positive.")
+    for key, least in (("mean", -math.inf), ("std", 0)):
+        if key in given and not (_is_number(given[key]) and given[key] > least):
+            raise PlanError(
+                f"{where}: {key} of intensity is {given[key]!r}, but must be a {'positive ' * (key == 'std')}number."
+            )
 
 
 def _check_resampling(where: str, given: Any) -> None:
