@@ -60,14 +60,14 @@ def sliding_window(
     per_batch = max(1, BATCH_VOXELS // (int(np.prod(tiling.patch_size)) * (1 if device.type == "cpu" else 4)))
     for group in _batches(starts, per_batch, tiling.patch_size[0] == 1):
         places = [tuple(slice(s, s + p) for s, p in zip(at, tiling.patch_size, strict=True)) for at in group]
-        kept = [at for at in places if wanted is None or wanted(padded[(slice(None), *at)])]
+        run = [wanted is None or wanted(padded[(slice(None), *at)]) for at in places]
         found: Iterator[Tensor] = iter(())
-        if kept:
-            windows = torch.stack([padded[(slice(None), *at)] for at in kept]).to(device)
+        if any(run):
+            windows = torch.stack([padded[(slice(None), *at)] for at in itertools.compress(places, run)]).to(device)
             found = iter(_mirrored(network, windows, tiling, activate))
-        for at in places:
+        for at, was_run in zip(places, run, strict=True):
             sums.advance(at[0].start)
-            if at in kept:
+            if was_run:
                 sums.add(next(found), weight, at[1], at[2])
         progress(len(group))
     sums.finish()
