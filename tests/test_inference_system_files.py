@@ -89,6 +89,30 @@ def test_a_system_writes_label_maps_on_the_cts_grid_goes_on_and_refuses_to_mix(s
     assert np.array_equal(voxels(out / "case_00001.nii.gz"), voxels(tmp_path / "expected.nii.gz"))
 
 
+def test_a_systems_fold_cases_are_cts_that_its_datasets_were_derived_from(system, models, scans, tmp_path):  # noqa: F811
+    nnunet = models["lesions"].parents[2]
+    dataset, source, out = models["lesions"].parent.name, tmp_path / "source", tmp_path / "out"
+    for folder in (nnunet / "nnUNet_raw" / dataset, nnunet / "nnUNet_preprocessed" / dataset, source / "labelsTr"):
+        folder.mkdir(parents=True)
+    splits = [{"train": ["case_00001"], "val": ["case_00002"]}]
+    (nnunet / "nnUNet_preprocessed" / dataset / "splits_final.json").write_text(json.dumps(splits))
+    (nnunet / "nnUNet_raw" / dataset / "derivation.json").write_text(json.dumps({"source": str(source)}))
+    scans.rename(source / "imagesTr")
+    truth = np.zeros((20, 40, 44), np.uint8)
+    truth[5:15, 10:30, 5:20], truth[8:10, 15:20, 8:12], truth[11:13, 15:20, 8:12] = 1, 2, 3
+    nib.save(nib.Nifti1Image(truth, OBLIQUE), source / "labelsTr" / "case_00002.nii.gz")
+    _, _, _, *given = arguments(scans, out, system, models)
+    assert main(["predict", "--fold-cases", *given]) == 0
+    assert [path.name for path in out.glob("*.nii.gz")] == ["case_00002.nii.gz"]
+    assert json.loads((out / "prediction.json").read_text())["cases"]["case_00002"]["folds"] == ["0"]
+    assert main(["evaluate", str(out), "--model", str(models["lesions"]), "--year", "23"]) == 0
+    found = json.loads((out / "metrics.json").read_text())
+    assert found["folds"] == {"fold_0": ["case_00002"]}
+    both = voxels(out / "case_00002.nii.gz") > 0, truth > 0
+    dice = 2 * (both[0] & both[1]).sum() / (both[0].sum() + both[1].sum())
+    assert found["mean"]["dice"]["kidney_and_mass"] == pytest.approx(dice)
+
+
 def test_what_a_system_is_not_given_is_named_and_nothing_is_written(system, models, scans, tmp_path, capsys):  # noqa: F811
     out = tmp_path / "out"
 

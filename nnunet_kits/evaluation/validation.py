@@ -121,29 +121,25 @@ def _references(model: Path, references: Path | None, predictions: Files, of_dat
     """
     if references is not None:
         return find_label_maps(references)
-    found = _own_references(model)
+    place = next((place for place in beside_training(model, "labelsTr", "gt_segmentations") if place.is_dir()), None)
+    found = {} if place is None else find_label_maps(place)
     source = source_of_model(model, EvaluationError) if predictions else None
-    if source is None or (of_dataset and _on_one_grid(predictions, found)) or not (source / "labelsTr").is_dir():
-        return found
-    truth = find_label_maps(source / "labelsTr")
-    return truth if _on_one_grid(predictions, truth) else found
+    if source is not None and not (of_dataset and _on_one_grid(predictions, found)) and (source / "labelsTr").is_dir():
+        truth = find_label_maps(source / "labelsTr")
+        if _on_one_grid(predictions, truth):
+            return truth
+    if not found:
+        raise EvaluationError(
+            f"{model.resolve().parent.name}: its labelsTr is not found. Set nnUNet_raw, or name the folder with the "
+            "references by --references."
+        )
+    return found
 
 
 def _on_one_grid(predictions: Files, references: Files) -> bool:
     """Whether the first prediction that has a reference lies on its grid."""
     case = next((case for case in predictions if case in references), None)
     return case is not None and read_grid(predictions[case]).is_same(read_grid(references[case]))
-
-
-def _own_references(model: Path) -> Files:
-    places = beside_training(model, "labelsTr", "gt_segmentations")
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
-        raise EvaluationError(
-            f"{model.resolve().parent.name}: its labelsTr is not found. Set nnUNet_raw, or name the folder with the "
-            "references by --references."
-        )
-    return find_label_maps(found)
 
 
 def _trained_folds(model: Path, splits: Sequence[Split] | None, notes: list[str]) -> dict[str, Files]:
