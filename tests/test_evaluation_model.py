@@ -270,6 +270,19 @@ def test_labels_of_another_organ_are_refused(nnunet):
         evaluate_model(model, year="23")
 
 
+def test_an_ignore_label_that_follows_regions_without_cysts_is_no_cyst():
+    found = dataset_labels({"labels": {"kidney_and_mass": [1, 2], "tumor": 2, "ignore": 3}}, "dataset.json")
+    assert (sorted(found.values), found.ignored, found.classes) == ([1, 2], 3, ("kidney_and_mass", "tumor"))
+
+
+@pytest.mark.parametrize("labels", [{"tumor": "1"}, {"tumor": 0}, {"tumor": 256}, {"tumor": [1.5]}, {"tumor": None}])
+def test_values_that_are_none_are_refused(labels):
+    with pytest.raises(EvaluationError, match=r"dataset\.json: its labels are .* whole numbers of 1 to 255"):
+        dataset_labels({"labels": labels}, "dataset.json")
+    with pytest.raises(EvaluationError, match="its labels are none, but only kidney, "):
+        dataset_labels({"labels": list(labels)}, "dataset.json")
+
+
 def test_a_value_that_the_dataset_has_no_label_for_is_refused(nnunet):
     model = write_model(nnunet, {"background": 0, "kidney": 1}, release="KiTS23")
     with pytest.raises(ImageError, match=r"case_0000\d: .* holds the value \d, but its labels are 0, 1"):

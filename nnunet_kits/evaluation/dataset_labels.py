@@ -101,18 +101,20 @@ def dataset_labels(content: Mapping[str, Any], where: object) -> DatasetLabels:
             f"{where}: its labels are {', '.join(map(str, named)) or 'none'}, but only {', '.join(NAMES)} can be "
             "scored as the challenges do. Score others with nnUNetv2_evaluate_folder."
         )
+    held = {name: value if isinstance(value, list | tuple) else [value] for name, value in named.items()}
+    numbers = {number for value in held.values() for number in value}
+    if not all(isinstance(number, int) and 0 < number < 256 for number in (*numbers, ignored or 1)):
+        raise EvaluationError(f"{where}: its labels are {given}, but a label's values are whole numbers of 1 to 255.")
     if any(isinstance(value, list | tuple) for value in named.values()):  # regions: the maps hold a year's own values
-        values = {
-            int(v): Label(int(v)) for value in named.values() for v in np.atleast_1d(value) if int(v) in (1, 2, 3)
-        }
+        values = {value: Label(value) for value in sorted(numbers & set(Label))}
         names = {label.name.lower() for label in values.values()}
     else:
-        values = {int(value): NAMES[name] for name, value in named.items()}
+        values = {value: NAMES[name] for name, (value,) in held.items()}
         names = {name.replace("tumour", "tumor") for name in named}
     present = tuple(sorted(set(values.values())))
     return DatasetLabels(
         values=values,
         classes=tuple(region for region in regions_of(present) if REGION_LABEL[region] in present),
         labels=tuple(label.name.lower() for label in present if label.name.lower() in names),
-        ignored=None if ignored is None else int(ignored),
+        ignored=ignored,
     )
