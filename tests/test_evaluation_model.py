@@ -275,7 +275,9 @@ def test_an_ignore_label_that_follows_regions_without_cysts_is_no_cyst():
     assert (sorted(found.values), found.ignored, found.classes) == ([1, 2], 3, ("kidney_and_mass", "tumor"))
 
 
-@pytest.mark.parametrize("labels", [{"tumor": "1"}, {"tumor": 0}, {"tumor": 256}, {"tumor": [1.5]}, {"tumor": None}])
+@pytest.mark.parametrize(
+    "labels", [{"tumor": "1"}, {"tumor": 0}, {"tumor": 256}, {"tumor": [1.5]}, {"tumor": [[1]]}, {"tumor": None}]
+)
 def test_values_that_are_none_are_refused(labels):
     with pytest.raises(EvaluationError, match=r"dataset\.json: its labels are .* whole numbers of 1 to 255"):
         dataset_labels({"labels": labels}, "dataset.json")

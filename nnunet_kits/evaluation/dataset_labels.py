@@ -102,11 +102,11 @@ def dataset_labels(content: Mapping[str, Any], where: object) -> DatasetLabels:
             "scored as the challenges do. Score others with nnUNetv2_evaluate_folder."
         )
     held = {name: value if isinstance(value, list | tuple) else [value] for name, value in named.items()}
-    numbers = {number for value in held.values() for number in value}
+    numbers = [number for value in held.values() for number in value]
     if not all(isinstance(number, int) and 0 < number < 256 for number in (*numbers, ignored or 1)):
         raise EvaluationError(f"{where}: its labels are {given}, but a label's values are whole numbers of 1 to 255.")
     if any(isinstance(value, list | tuple) for value in named.values()):  # regions: the maps hold a year's own values
-        values = {value: Label(value) for value in sorted(numbers & set(Label))}
+        values = {value: Label(value) for value in sorted({*numbers} & set(Label))}
         names = {label.name.lower() for label in values.values()}
     else:
         values = {value: NAMES[name] for name, (value,) in held.items()}
