@@ -241,6 +241,15 @@ def keep_only(case, lesions):
         case.p_true = (case.p * case.truth).sum(1, keepdims=True)
 
 
+@pytest.mark.parametrize("has_regions", [False, True])
+def test_a_kidney_alone_has_no_ring(has_regions):
+    task = LossTask(has_regions, None, False, False, class_weights=[5.0] if has_regions else [1.0, 5.0])
+    target = (torch.rand(2, 1, 6, 8, 10, generator=torch.Generator().manual_seed(0)) > 0.9).long()
+    logits = torch.randn(2, 1 if has_regions else 2, 6, 8, 10, generator=torch.Generator().manual_seed(1))
+    costs = [build_loss("DiceRingCE", task, {"ring": ring})(logits, target) for ring in (0, 15)]
+    assert costs[0] == costs[1]
+
+
 def test_lower_resolutions_have_no_ring():
     low = Case(False, False, True, weights=True, patch_size=(6, 10, 16))
     without = low.loss("DiceRingCE", ring=0)

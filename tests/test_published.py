@@ -102,11 +102,9 @@ CHEN_ZHANG_FINE = {
 }
 CHEN_ZHANG_COARSE = {
     **CHEN_ZHANG_FINE,
-    "loss": ("DiceRingCE", {"ring": 0}),
     "weights": [1, 5],
     "epochs": 300,
     "clipping": "none",
-    "deep supervision": False,
     "mirrored in prediction": (),
 }
 

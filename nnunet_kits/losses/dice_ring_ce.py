@@ -26,7 +26,7 @@ def dice_ring_ce(
     hard-example mining. The source draws how far for every batch; here a voxel gets the mean over all five, which is
     the same in expectation. Without ``task.class_weights`` all classes weigh the same.
 
-    Lesions are all foreground classes but the first, or all regions but the first; where there is one alone, it is one.
+    Lesions are all foreground classes but the first, or all regions but the first: a kidney alone has no ring.
 
     Args:
         task: what the loss must know; ``patch_size`` tells the highest resolution.
@@ -68,8 +68,8 @@ class _RingLoss(nn.Module):
 def _lesions(task: LossTask, heads: int, truth: Tensor) -> Tensor:
     """Whether a voxel is of a lesion, (b, 1, [z,] y, x)."""
     if task.has_regions:
-        return (truth[:, min(1, heads - 1) :] > 0).any(1, keepdim=True)
-    return (truth >= min(2, heads - 1)) & (truth < heads)
+        return (truth[:, 1:] > 0).any(1, keepdim=True)
+    return (truth >= 2) & (truth < heads)
 
 
 def share_of_rings(lesions: Tensor, dtype: torch.dtype, reaches: Sequence[int] = REACHES) -> Tensor:

@@ -77,7 +77,7 @@ GEORGE = "George, A Coarse-to-Fine 3D U-Net Network for Semantic Segmentation of
 
 CHEN_ZHANG = "Chen and Zhang, An Ensemble of 2.5D ResUnet Based Models for Segmentation of Kidney and Masses, KiTS23"
 # Source of what the paper leaves out: sibling code, chencancan1018/crossMoDA @ 4f2ec0c for the fine models, and
-# AbdominalOrgSeg @ 8f1be86 for the coarse one, which has no rings, no lower outputs and no clipping.
+# AbdominalOrgSeg @ 8f1be86 for the coarse one, which is not clipped. Neither has rings round a kidney alone.
 CHEN_ZHANG_PARTS = {"loss": "DiceRingCE", "optimisation": "AdamWCosine", "mixup": True}
 CHEN_ZHANG_SETTINGS = {
     "class_weights": {"background": 1, "kidney": 5, "tumor": 15, "cyst": 5, "kidney_and_mass": 5, "mass": 15},
@@ -85,12 +85,7 @@ CHEN_ZHANG_SETTINGS = {
     "mixup_probability": 0.5,
     "augmentation": "chen_zhang",
 }
-COARSE_SETTINGS = {
-    **CHEN_ZHANG_SETTINGS,
-    "loss_parameters": {"DiceRingCE": {"ring": 0}},
-    "gradient_clipping": "none",
-    "deep_supervision": False,
-}
+COARSE_SETTINGS = {**CHEN_ZHANG_SETTINGS, "gradient_clipping": "none"}
 FINE_SETTINGS = {**CHEN_ZHANG_SETTINGS, "gradient_clipping": 0.1, "prediction_mirror_axes": [0]}
 
 
