@@ -165,4 +165,4 @@ def test_processes_that_load_find_every_loop_compiled():
         kept, before, after = pool.submit(compiled_before_and_after).result()
     assert kept
     assert before == after
-    assert sum(before.values()) > 20
+    assert sum(before.values()) > 12  # a loop within another is counted only where both are compiled, not read

@@ -40,6 +40,8 @@ def compile_loops(transforms: Any, dimensions: int) -> None:
     if not isinstance(transforms, Accelerated):
         return
     numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
+    np.random.seed(0)  # so that the same loops are compiled every time
+    torch.manual_seed(0)
     eager = [_certain(step) for step in copy.deepcopy(transforms.transforms)]
     try:
         for _ in range(TIMES):
