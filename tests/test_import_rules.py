@@ -11,7 +11,7 @@ PACKAGE = ROOT / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
-    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values"},
+    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "shipped"},
     {"images", "intensity", "resampling", "components", "cases"},
     {"conversion", "phantom", "evaluation", "measurement", "preparation", "architectures", "losses", "augmentation"},
     {"planning", "preprocessing", "training", "postprocessing", "derivation"},
@@ -29,6 +29,7 @@ NO_TORCH = {
     "atomic",
     "model_folder",
     "geometry",
+    "shipped",
     "values",
     "images",
     "intensity",

@@ -14,13 +14,13 @@ What a file says::
 from a range is drawn evenly. Kinds that move voxels come first: all of them are one resampling.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import TrainingError
+from nnunet_kits.shipped import read_shipped, shipped_names
 from nnunet_kits.values import Rule, is_number, is_share
 
 SETS_FOLDER = Path(__file__).parent / "sets"
@@ -140,7 +140,7 @@ def labels_named(names: Iterable[str], labels: Mapping[str, Any]) -> tuple[int, 
 
 def set_names() -> list[str]:
     """Names of all sets."""
-    return sorted([DEFAULT_SET, *(path.stem for path in SETS_FOLDER.glob("*.json"))])
+    return sorted([DEFAULT_SET, *shipped_names(SETS_FOLDER)])
 
 
 def set_summaries() -> dict[str, str]:
@@ -157,15 +157,7 @@ def load_set(name_or_file: str) -> AugmentationSet:
     Raises:
         TrainingError: no such set, or a file that is none; the message names the key and what is allowed.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".json") else SETS_FOLDER / f"{name_or_file}.json"
-    if not path.is_file():
-        raise TrainingError(
-            f"there is no augmentation {name_or_file!r}. Known: {', '.join(set_names())}; or give a .json file."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TrainingError(f"{path}: not a JSON file ({error}).") from error
+    path, content = read_shipped(name_or_file, SETS_FOLDER, "augmentation", TrainingError, set_names())
     if not isinstance(content, dict):
         raise TrainingError(f"{path}: a set is a JSON object, not a {type(content).__name__}.")
     form = "one_of" if "one_of" in content else "steps"

@@ -5,7 +5,6 @@ are in ``rules/``. Every key and value is checked when a rule is read; whether t
 applied.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from nnunet_kits.errors import DerivationError, PreparationError
 from nnunet_kits.preparation.preparation import Preparation
+from nnunet_kits.shipped import read_shipped, shipped_names
 
 RULES_FOLDER = Path(__file__).parent / "rules"
 
@@ -67,7 +67,7 @@ class Rule:
 
 def rule_names() -> list[str]:
     """Names of the shipped rules."""
-    return sorted(path.stem for path in RULES_FOLDER.glob("*.json"))
+    return shipped_names(RULES_FOLDER)
 
 
 def load_rule(name_or_file: str) -> Rule:
@@ -76,15 +76,7 @@ def load_rule(name_or_file: str) -> Rule:
     Raises:
         DerivationError: no such rule, or a file that is none; the message names the key and what is allowed.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".json") else RULES_FOLDER / f"{name_or_file}.json"
-    if not path.is_file():
-        raise DerivationError(
-            f"there is no rule {name_or_file!r}. Known: {', '.join(rule_names())}; or give a .json file."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DerivationError(f"{path}: not a JSON file ({error}).") from error
+    path, content = read_shipped(name_or_file, RULES_FOLDER, "rule", DerivationError)
     return parse_rule(path.stem, content, str(path))
 
 

@@ -4,7 +4,6 @@ A system is a file ``{"summary", "source", "deviations", "labels", "stages", "po
 in ``systems/``. Every key, name and value is checked when a system is read.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from nnunet_kits.inference.tiling import Windows
 from nnunet_kits.labels import Label
 from nnunet_kits.postprocessing.pipeline import load_chain
 from nnunet_kits.preparation import Preparation
+from nnunet_kits.shipped import read_shipped, shipped_names
 
 SYSTEMS_FOLDER = Path(__file__).parent / "systems"
 
@@ -123,7 +123,7 @@ class System:
 
 def system_names() -> list[str]:
     """Names of the shipped systems."""
-    return sorted(path.stem for path in SYSTEMS_FOLDER.glob("*.json"))
+    return shipped_names(SYSTEMS_FOLDER)
 
 
 def load_system(name_or_file: str) -> System:
@@ -132,15 +132,7 @@ def load_system(name_or_file: str) -> System:
     Raises:
         InferenceError: no such system, or a file that is none; the message names the key and what is allowed.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".json") else SYSTEMS_FOLDER / f"{name_or_file}.json"
-    if not path.is_file():
-        raise InferenceError(
-            f"there is no system {name_or_file!r}. Known: {', '.join(system_names())}; or give a .json file."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InferenceError(f"{path}: not a JSON file ({error}).") from error
+    path, content = read_shipped(name_or_file, SYSTEMS_FOLDER, "system", InferenceError)
     return parse_system(path.stem, content, str(path))
 
 

@@ -1,6 +1,5 @@
 """Presets: what a plans file should say, as data. One JSON file in ``presets/`` is one preset."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import PlanError
+from nnunet_kits.shipped import read_shipped, shipped_names
 
 PRESETS_FOLDER = Path(__file__).parent / "presets"
 DEFAULT_TRAINER = "ResUNetTrainer"
@@ -73,7 +73,7 @@ class Preset:
 
 def preset_names() -> list[str]:
     """Names of all presets."""
-    return sorted(p.stem for p in PRESETS_FOLDER.glob("*.json"))
+    return shipped_names(PRESETS_FOLDER)
 
 
 def training_commands(
@@ -112,15 +112,7 @@ def load_preset(name_or_file: str) -> Preset:
     Raises:
         PlanError: no such preset, or a file that is none; the message names the key and what is allowed.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".json") else PRESETS_FOLDER / f"{name_or_file}.json"
-    if not path.is_file():
-        raise PlanError(
-            f"there is no preset {name_or_file!r}. Known: {', '.join(preset_names())}; or give a .json file."
-        )
-    try:
-        content = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise PlanError(f"{path}: not a JSON file ({error}).") from error
+    path, content = read_shipped(name_or_file, PRESETS_FOLDER, "preset", PlanError)
     if not isinstance(content, dict):
         raise PlanError(f"{path}: a preset is a JSON object, not a {type(content).__name__}.")
     needed = ("summary", "source", "features_first", "features_max", "configurations")

@@ -4,7 +4,6 @@ A chain is a file ``{"summary", "source", "deviations", "steps"}``; a step is ``
 The shipped ones are in ``chains/``. Every name and every parameter is checked when a chain is read.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.geometry import bounding_box, crop, pasted_like
 from nnunet_kits.labels import Label
 from nnunet_kits.postprocessing.operations import OPERATIONS
+from nnunet_kits.shipped import read_shipped, shipped_names
 
 CHAINS_FOLDER = Path(__file__).parent / "chains"
 
@@ -69,7 +69,7 @@ class Chain:
 
 def chain_names() -> list[str]:
     """Names of the shipped chains."""
-    return sorted(path.stem for path in CHAINS_FOLDER.glob("*.json"))
+    return shipped_names(CHAINS_FOLDER)
 
 
 def load_chain(name_or_file: str) -> Chain:
@@ -78,15 +78,7 @@ def load_chain(name_or_file: str) -> Chain:
     Raises:
         PostprocessingError: no such chain, or a file that is none; the message names the key and what is allowed.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".json") else CHAINS_FOLDER / f"{name_or_file}.json"
-    if not path.is_file():
-        raise PostprocessingError(
-            f"there is no chain {name_or_file!r}. Known: {', '.join(chain_names())}; or give a .json file."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PostprocessingError(f"{path}: not a JSON file ({error}).") from error
+    path, content = read_shipped(name_or_file, CHAINS_FOLDER, "chain", PostprocessingError)
     return parse_chain(path.stem, content, str(path))
 
 
