@@ -122,17 +122,10 @@ class FocusLoader(KitsLoader):
             planned.append((cases[np.random.randint(len(cases))], aim))
         return planned
 
-    def get_bbox(
-        self,
-        data_shape: Any,
-        force_fg: bool,
-        class_locations: Any,
-        overwrite_class: Any = None,
-        verbose: bool = False,
-    ) -> Bounds:
+    def place(self, data_shape: Any, force_fg: bool, class_locations: ClassLocations) -> Bounds:
         """The patch's box, around a voxel of the drawn labels if ``force_fg``."""
         case, aim = self.now
         if force_fg and aim is not None:
             kept = self._kept.get((aim, case))
             class_locations = {0: voxels_of(aim, class_locations, None) if kept is None else kept}
-        return super().get_bbox(data_shape, force_fg, class_locations)
+        return super().place(data_shape, force_fg, class_locations)

@@ -1,7 +1,7 @@
 """Training loaders: nnU-Net's own, reading only what is used, with another choice of patches.
 
 Padding, the second channel of a cascade and what the transforms do stay nnU-Net's; overridden here is only which
-cases (``get_indices``), where (``get_bbox``) and how often (``generate_train_batch``).
+cases (``plan``), where (``place``) and how often (``generate_train_batch``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ class KitsLoader(BoxLoader):
 
     @property
     def now(self) -> tuple[str, Any]:
-        """Case and aim of the patch whose place ``get_bbox`` is asked for."""
+        """Case and aim of the patch whose ``place`` is asked for."""
         return self._plan[self._sample_idx]
 
     def _oversample_last_XX_percent(self, sample_idx: int) -> bool:
@@ -70,10 +70,25 @@ class KitsLoader(BoxLoader):
         self._sample_idx = sample_idx
         return bool(super()._oversample_last_XX_percent(sample_idx))
 
+    def get_bbox(
+        self,
+        data_shape: Any,
+        force_fg: bool,
+        class_locations: Any,
+        overwrite_class: Any = None,
+        verbose: bool = False,
+    ) -> Bounds:
+        """The patch's box, as nnU-Net asks for it: :meth:`place` says which."""
+        return self.place(data_shape, force_fg, class_locations)
+
+    def place(self, data_shape: Any, force_fg: bool, class_locations: ClassLocations) -> Bounds:
+        """The box of a patch, which shows foreground if ``force_fg``; here as nnU-Net draws it."""
+        lower, upper = super().get_bbox(data_shape, force_fg, class_locations)
+        return lower, upper
+
     def random_place(self, data_shape: Any, class_locations: ClassLocations) -> Bounds:
         """The box of a patch that need not show foreground, as nnU-Net draws it."""
-        lower, upper = super().get_bbox(data_shape, False, class_locations)
-        return lower, upper
+        return KitsLoader.place(self, data_shape, False, class_locations)
 
 
 class PassLoader(KitsLoader):

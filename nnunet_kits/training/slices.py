@@ -27,14 +27,7 @@ class PositiveSliceLoader(KitsLoader):
     slices of the case with a labelled voxel, and the place in it as for any other patch.
     """
 
-    def get_bbox(
-        self,
-        data_shape: Any,
-        force_fg: bool,
-        class_locations: Any,
-        overwrite_class: Any = None,
-        verbose: bool = False,
-    ) -> Bounds:
+    def place(self, data_shape: Any, force_fg: bool, class_locations: ClassLocations) -> Bounds:
         """The patch's box in one slice; ``force_fg`` asks for a slice with a labelled voxel."""
         labelled = list(foreground(class_locations).values()) if force_fg else []
         if not labelled:
@@ -66,14 +59,7 @@ class LabelledSliceLoader(PassLoader):
             self._counts[case] = np.count_nonzero(np.isin(segmentation, labels), axis=(1, 2))
         return self._counts[case]
 
-    def get_bbox(
-        self,
-        data_shape: Any,
-        force_fg: bool,
-        class_locations: Any,
-        overwrite_class: Any = None,
-        verbose: bool = False,
-    ) -> Bounds:
+    def place(self, data_shape: Any, force_fg: bool, class_locations: ClassLocations) -> Bounds:
         """The patch's box in one slice; ``force_fg`` asks for a slice with a labelled voxel."""
         counts = self.labelled_voxels(self.now[0]) if force_fg else np.zeros(1)
         if not counts.any():
@@ -93,13 +79,6 @@ class AllSlicesLoader(PassLoader):
         depths = {case: open_case(self._data, case).labels.shape[1] for case in self.indices}
         return [(case, z) for case, depth in depths.items() for z in range(depth)]
 
-    def get_bbox(
-        self,
-        data_shape: Any,
-        force_fg: bool,
-        class_locations: Any,
-        overwrite_class: Any = None,
-        verbose: bool = False,
-    ) -> Bounds:
+    def place(self, data_shape: Any, force_fg: bool, class_locations: ClassLocations) -> Bounds:
         """The patch's box in the slice whose turn it is."""
         return in_slice(self, self.now[1], data_shape, class_locations)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nnunet_kits.augmentation.loader import open_case
-from nnunet_kits.training.loaders import Bounds, PassLoader, TripleLoader
+from nnunet_kits.training.loaders import Bounds, ClassLocations, PassLoader, TripleLoader
 
 STEP = 0.75
 """Distance of two windows, as a part of their size. Source: 60 of 80 and 120 of 160 voxels in Zhang's code."""
@@ -74,14 +74,7 @@ class WindowLoader(PassLoader):
             self._windows[case] = starts, np.array([TUMOR_TIMES if tumor[box].any() else 1 for box in boxes])
         return self._windows[case]
 
-    def get_bbox(
-        self,
-        data_shape: Any,
-        force_fg: bool,
-        class_locations: Any,
-        overwrite_class: Any = None,
-        verbose: bool = False,
-    ) -> Bounds:
+    def place(self, data_shape: Any, force_fg: bool, class_locations: ClassLocations) -> Bounds:
         """The box of one window, with the margin that augmentation needs."""
         starts, times = self.windows(self.now[0])
         start = starts[np.random.choice(len(starts), p=times / times.sum())]
