@@ -1,6 +1,9 @@
 """Processes that load: what went wrong in one ends the training with its own words."""
 
+import contextlib
+import queue
 import signal
+import time
 from multiprocessing import SimpleQueue
 from typing import Any
 
@@ -8,6 +11,9 @@ from batchgenerators.dataloading.nondet_multi_threaded_augmenter import NonDetMu
 
 from nnunet_kits.augmentation.loader import BoxLoader
 from nnunet_kits.errors import TrainingError
+
+QUIET_S, PATIENCE_S = 0.2, 5.0
+"""So long nothing may come before the processes are ended, and so long that is waited for."""
 
 
 class Workers(NonDetMultiThreadedAugmenter):  # type: ignore[misc]  # batchgenerators is untyped
@@ -42,6 +48,8 @@ class Workers(NonDetMultiThreadedAugmenter):  # type: ignore[misc]  # batchgener
     def _finish(self, *given: Any, **options: Any) -> None:
         """End the processes; if one was killed before, keep which signal it was."""
         codes = [process.exitcode for process in self._processes]
+        if not options.get("force"):
+            self._take_the_last()
         super()._finish(*given, **options)
         for code in codes:
             if code is not None and code < 0:
@@ -49,3 +57,15 @@ class Workers(NonDetMultiThreadedAugmenter):  # type: ignore[misc]  # batchgener
                     f"a loading process was ended by {signal.Signals(-code).name}, as happens where memory runs out. "
                     "Free memory, or set nnUNet_n_proc_DA to fewer processes."
                 )
+
+    def _take_the_last(self) -> None:
+        """Pause, and take the batches on their way: they cannot be fetched from a process that has ended."""
+        if self.pause_event is None or self.abort_event.is_set():
+            return
+        self.pause_event.set()
+        begun = last = time.monotonic()
+        while (now := time.monotonic()) - last < QUIET_S and now - begun < PATIENCE_S:
+            if not self._queue.empty() or not self.results_loop_queue.empty():
+                last = now
+            with contextlib.suppress(queue.Empty):
+                self.results_loop_queue.get(timeout=self.wait_time)
