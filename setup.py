@@ -6,7 +6,7 @@ ROOT = Path(__file__).parent
 VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
 
 SMP = ["segmentation-models-pytorch>=0.4"]
-TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", *SMP]
+TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4", *SMP]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
 
 setup(

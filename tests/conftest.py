@@ -11,11 +11,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in one process a CPU;
 from pathlib import Path
 
 import pytest
+from allowed_skips import SkipGuard, everything_must_run
 
 from nnunet_kits.environment import SHIM_FOLDER
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("NNUNET_KITS_SHARED", REPOSITORY.parent / "shared"))
+
+
+def pytest_configure(config):
+    """Where everything must run, a skip without an allowed reason fails the run."""
+    if everything_must_run():
+        config.pluginmanager.register(SkipGuard())
 
 
 def pytest_collection_modifyitems(items):
