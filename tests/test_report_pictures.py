@@ -12,7 +12,7 @@ from small_report import SHAPE, case_arrays, shown, write_model
 
 from nnunet_kits import geometry
 from nnunet_kits.labels import Label
-from nnunet_kits.reporting import canvas, figures, overlays
+from nnunet_kits.reporting import canvas, figures, overlays, shading
 from nnunet_kits.reporting.overlays import Case
 from nnunet_kits.reporting.palette import LABEL_COLOURS
 from nnunet_kits.reporting.training_log import History, read_history
@@ -121,18 +121,18 @@ def test_the_same_numbers_give_the_same_svg_whatever_matplotlibs_settings():
 
 
 def test_the_window_maps_minus_160_to_black_and_240_to_white():
-    assert overlays.window(np.array([[-1000, -160, 40, 240, 3000, np.nan]])).tolist() == [[0, 0, 128, 255, 255, 0]]
+    assert shading.window(np.array([[-1000, -160, 40, 240, 3000, np.nan]])).tolist() == [[0, 0, 128, 255, 255, 0]]
 
 
 def test_the_prediction_is_blended_in_and_the_reference_outlined():
     grey = np.full((9, 9), 100, np.uint8)
     tumor = np.full((9, 9), Label.TUMOR)
     tumor[0] = 0
-    rgb = overlays.blend(grey, tumor, tumor)
+    rgb = shading.blend(grey, tumor, tumor)
     assert rgb[0, 4].tolist() == [100, 100, 100]
     assert rgb[1, 4].tolist() == rgb[2, 4].tolist() == list(LABEL_COLOURS[Label.TUMOR])
     assert rgb[5, 4].tolist() == [145, 98, 60]  # 0.6 x 100 + 0.4 x (213, 94, 0)
-    assert (overlays.blend(grey, tumor, None)[1, 4] == rgb[5, 4]).all()
+    assert (shading.blend(grey, tumor, None)[1, 4] == rgb[5, 4]).all()
 
 
 def test_planes_go_through_the_largest_lesion_of_the_reference_then_the_prediction_then_the_kidney():
@@ -200,12 +200,12 @@ def test_every_label_has_its_letter_in_it_or_right_of_a_small_one():
     labels[10:60, 10:60] = Label.KIDNEY
     labels[80:84, 100:104] = Label.CYST
     labels[80:82, 150:152] = Label.CYST
-    (cyst, (right, middle)), (kidney, (x, y)) = overlays.letters(labels, None)
+    (cyst, (right, middle)), (kidney, (x, y)) = shading.letters(labels, None)
     assert (kidney, cyst) == ("K", "C")
     assert labels[int(y), int(x)] == Label.KIDNEY
     assert 104 <= right < 120
     assert 80 <= middle < 84
-    assert overlays.letters(np.zeros((5, 5), np.uint8), None) == []
+    assert shading.letters(np.zeros((5, 5), np.uint8), None) == []
 
 
 def test_a_tumor_that_only_one_map_has_gets_its_letter_and_the_kidneys_is_not_on_it():
@@ -214,10 +214,10 @@ def test_a_tumor_that_only_one_map_has_gets_its_letter_and_the_kidneys_is_not_on
     tumor = kidney.copy()
     tumor[20:80, 20:80] = Label.TUMOR
     for prediction, reference in ((kidney, tumor), (tumor, kidney)):
-        found = overlays.letters(prediction, reference)
+        found = shading.letters(prediction, reference)
         assert {letter: tumor[int(y), int(x)] for letter, (x, y) in found} == {"T": Label.TUMOR, "K": Label.KIDNEY}
 
 
 def test_the_legends_filling_is_what_the_picture_shows_on_soft_tissue():
-    (cyst,) = overlays.blend(np.full((1, 1), 128, np.uint8), np.full((1, 1), Label.CYST), None)[0].tolist()
-    assert list(overlays.legend_colours()[Label.CYST]) == cyst == [111, 149, 170]
+    (cyst,) = shading.blend(np.full((1, 1), 128, np.uint8), np.full((1, 1), Label.CYST), None)[0].tolist()
+    assert list(shading.legend_colours()[Label.CYST]) == cyst == [111, 149, 170]
