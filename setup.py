@@ -22,6 +22,7 @@ setup(
     package_data={
         "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
         + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json"]
+        + ["recipes/*.json"]
         + ["reporting/*.jinja", "reporting/*.css"],
     },
     install_requires=[
@@ -45,6 +46,7 @@ setup(
         "packaging",
         "tqdm",
         "pillow",
+        "pydantic>=2.7",
         "matplotlib>=3.10",
         "jinja2>=3.1",
         "markupsafe",

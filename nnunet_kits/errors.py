@@ -63,3 +63,7 @@ class EmptyMaskError(PreparationError):
 
 class DerivationError(KitsError):
     """A rule that cannot be used, or a dataset that cannot be derived or put back."""
+
+
+class RecipeError(KitsError):
+    """A recipe that cannot be used, or that does not fit the data or the folder it is run in."""

@@ -16,8 +16,8 @@ LAYERS = (
     {"conversion", "phantom", "evaluation", "measurement", "preparation", "architectures", "losses", "augmentation"},
     {"planning", "preprocessing", "training", "postprocessing", "derivation"},
     {"inference"},
-    {"recipes", "reporting", "workflow", "doctor"},
-    {"demo"},
+    {"recipes", "reporting", "doctor"},
+    {"workflow", "demo"},
     {"cli"},
 )
 NO_TORCH = {
@@ -38,6 +38,7 @@ NO_TORCH = {
     "cases",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "preparation", "derivation"}
+NO_TORCH |= {"recipes"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 TENSORS = {"resampling/boxes.py"}  # applies operators on the GPU: the only file of its part that imports torch
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out
