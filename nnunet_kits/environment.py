@@ -6,6 +6,8 @@ nnU-Net is told where everything lies by four environment variables: ``nnUNet_ra
 
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +39,11 @@ def nnunet_folder(variable: str) -> Path:
             f'{variable} is not set. Run: eval "$(nnunet_kits env --root FOLDER)", or set it to an existing folder.'
         )
     return Path(value)
+
+
+def program(name: str) -> str:
+    """The file of a command: that of the search path, else that beside this Python, whose environment is not active."""
+    return shutil.which(name) or str(Path(sys.executable).with_name(name))
 
 
 def find_dataset(root: Path, dataset_id: int) -> Path | None:

@@ -133,7 +133,7 @@ def test_the_steps_left_follow_what_is_on_disk(planned):
     finish(results / "fold_1")
     assert words(steps_left(cascade, [1])) == [f"{low} 1 --c", f"{full} 1 --val"]
     (results / "fold_1" / "validation").mkdir()
-    (results / "fold_1" / "validation" / "summary.json").touch()
+    (results / "fold_1" / "validation" / "summary.json").write_text("{}")
     assert words(steps_left(cascade, [1])) == [f"{low} 1 --c"]
 
 

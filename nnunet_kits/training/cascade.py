@@ -4,18 +4,16 @@ Every step looks at what is on disk first, so that a killed run goes on where it
 """
 
 import json
-import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.environment import find_dataset, nnunet_folder
+from nnunet_kits.environment import find_dataset, nnunet_folder, program
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.model_folder import BEST, FINAL, LATEST, ModelFolder
-from nnunet_kits.training.checkpoints import is_readable
+from nnunet_kits.model_folder import ModelFolder
+from nnunet_kits.training.fold_state import flags_left
 from nnunet_kits.training.names import is_ours, join_after, parse_trainer_name, split_after
 from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
 
@@ -118,30 +116,13 @@ def steps_left(cascade: Cascade, folds: Sequence[int]) -> list[list[str]]:
     predictions of all cases.
     """
     stage = cascade.stage
-    low, high = [], []
+    found = []
     for fold, split in enumerate(cascade.splits):
-        done = _state(stage.model.fold(fold))
-        missing = unusable_predictions(stage, split["val"]) if done == "trained" else {}
-        low += _step(cascade, stage.model, fold, done, bool(missing))
+        predicted = not unusable_predictions(stage, split["val"])
+        found.append((stage.model, fold, flags_left(stage.model.fold(fold), predicted)))
     for fold in folds:
-        folder = stage.next_model.fold(fold)
-        unvalidated = not (folder / "validation" / "summary.json").is_file()
-        high += _step(cascade, stage.next_model, fold, _state(folder), unvalidated)
-    return low + high
-
-
-def _state(fold_folder: Path) -> str:
-    if is_readable(fold_folder / FINAL):
-        return "trained"
-    begun = any((fold_folder / name).is_file() for name in (FINAL, LATEST, BEST))
-    return "begun" if begun else "new"
-
-
-def _step(cascade: Cascade, model: ModelFolder, fold: int, state: str, validate: bool) -> list[list[str]]:
-    if state == "trained" and not validate:
-        return []
-    flags = {"trained": ["--val"], "begun": ["--c"], "new": []}[state]
-    return [cascade.command(model, fold, *flags)]
+        found.append((stage.next_model, fold, flags_left(stage.next_model.fold(fold))))
+    return [cascade.command(model, fold, *flags) for model, fold, flags in found if flags is not None]
 
 
 def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run: bool = False) -> list[list[str]]:
@@ -200,7 +181,6 @@ def run_command(command: list[str], **options: Any) -> None:
         TrainingError: it failed; its own output stands above.
     """
     print(f"\n$ {' '.join(command)}", flush=True)
-    program = shutil.which(command[0]) or str(Path(sys.executable).with_name(command[0]))
-    code = subprocess.run([program, *command[1:]], check=False, **options).returncode
+    code = subprocess.run([program(command[0]), *command[1:]], check=False, **options).returncode
     if code:
         raise TrainingError(f"'{' '.join(command)}' failed with exit status {code}; its own error stands above.")
