@@ -277,3 +277,33 @@ def test_a_small_difference_of_spacing_counts_by_the_far_corner():
 def test_an_affine_with_nan_is_on_no_grid():
     with pytest.raises(ImageError, match="differ by up to nan mm"):
         check_same_grid("case_00001", grid(), grid(affine=np.where(IPL == -5, np.nan, IPL)))
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        np.diag([0.0, 0, 0, 1]),
+        np.diag([np.nan, 1, 1, 1]),
+        np.diag([np.inf, 1, 1, 1]),
+        np.array([[1.0, 1, 1, 0]] * 3 + [[0, 0, 0, 1]]),
+    ],
+    ids=["zeros", "NaN", "infinite", "singular"],
+)
+def test_a_file_whose_affine_gives_voxels_no_place_is_refused(tmp_path, affine):
+    header = nib.Nifti1Header()
+    header.set_data_shape(SHAPE)
+    header["sform_code"], header["vox_offset"] = 1, 352
+    header["srow_x"], header["srow_y"], header["srow_z"] = affine[:3]
+    path = tmp_path / "a.nii"
+    path.write_bytes(header.binaryblock + bytes(4) + bytes(4 * int(np.prod(SHAPE))))
+    for read in (read_grid, read_volume, read_ct):
+        with pytest.raises(ImageError, match=r"a.nii: its affine \[\[.* gives voxels no size or no place"):
+            read(path)
+
+
+def test_nibabel_says_nothing_of_its_own_about_a_bad_header(tmp_path, capfd):
+    path = tmp_path / "a.nii"
+    path.write_bytes(bytes(5000))
+    with pytest.raises(ImageError, match=r"a\.nii: not a NIfTI image"):
+        read_grid(path)
+    assert capfd.readouterr().err == ""

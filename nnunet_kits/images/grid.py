@@ -52,6 +52,11 @@ class Grid:
         return self.shape == other.shape and self.distance_mm(other.affine) <= AFFINE_TOLERANCE_MM
 
 
+def is_singular(affine: NDArray[np.float64]) -> bool:
+    """Whether an affine (4, 4) holds what is no number, or lays voxels onto each other."""
+    return not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9
+
+
 def check_placed(path: Path, grid: Grid) -> None:
     """Refuse a file that does not state its orientation, where right and left matter.
 

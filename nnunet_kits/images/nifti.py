@@ -16,12 +16,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import DTypeLike, NDArray
 
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
-from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid
+from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, is_singular
 
 PIECE_BYTES = 4 << 20
 """How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
@@ -240,7 +241,7 @@ def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.floa
     Raises:
         ImageError: the affine is singular.
     """
-    if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if is_singular(affine):
         raise ImageError(f"{path}: the affine {np.asarray(affine).tolist()} is singular, so no grid can be written.")
     header = nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
@@ -269,11 +270,13 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
     if not raw:
         raise ImageError(f"{path}: the file is empty. Download or export it again.")
     try:
-        header = nib.Nifti1Header.from_fileobj(BytesIO(raw))
+        with LoggingOutputSuppressor():  # nibabel tells on standard error what it mends; what it cannot, it raises
+            header = nib.Nifti1Header.from_fileobj(BytesIO(raw))
         shape = tuple(int(n) for n in header.get_data_shape())
         slope, intercept = header.get_slope_inter()
         dtype = header.get_data_dtype()
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # of spacings that are no numbers
+            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
         placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
         offset = int(header.get_data_offset())
         if header["magic"].item() != b"n+1" or offset < len(raw):
@@ -290,6 +293,11 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
         raise ImageError(
             f"{path}: its voxels are stored as {dtype}, but a CT volume or label map holds one real number each. "
             "Convert it first."
+        )
+    if is_singular(affine):
+        raise ImageError(
+            f"{path}: its affine {affine.tolist()} gives voxels no size or no place, so nothing can be measured or put "
+            "on its grid. Export the file again, or copy the affine of a file on the same voxels."
         )
     stream.read(offset - len(raw))
     scaling = None if (slope, intercept) in {(None, None), (1.0, 0.0)} else (float(slope), float(intercept))
