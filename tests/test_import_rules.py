@@ -13,7 +13,8 @@ LAYERS = (
     {"errors", "labels"},
     {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "shipped"},
     {"images", "intensity", "resampling", "components", "cases"},
-    {"conversion", "phantom", "evaluation", "measurement", "preparation", "architectures", "losses", "augmentation"},
+    {"conversion", "phantom", "evaluation", "measurement", "preparation", "status"}
+    | {"architectures", "losses", "augmentation"},
     {"planning", "preprocessing", "training", "postprocessing", "derivation"},
     {"inference"},
     {"recipes", "reporting", "doctor"},
@@ -38,7 +39,7 @@ NO_TORCH = {
     "cases",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "preparation", "derivation"}
-NO_TORCH |= {"recipes"}
+NO_TORCH |= {"recipes", "status"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 TENSORS = {"resampling/boxes.py"}  # applies operators on the GPU: the only file of its part that imports torch
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out

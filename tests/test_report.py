@@ -30,7 +30,8 @@ from nnunet_kits.reporting import page, study
 from nnunet_kits.reporting.palette import LABEL_COLOURS
 from nnunet_kits.reporting.report import write_report
 from nnunet_kits.reporting.study import ReportCase, year_of
-from nnunet_kits.reporting.training_log import History, TrainedModel, read_history, read_model
+from nnunet_kits.reporting.trained_model import TrainedModel, read_model
+from nnunet_kits.status.training_log import History, read_history
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from nnunet_kits.labels import Label
 from nnunet_kits.reporting import canvas, figures, overlays, shading
 from nnunet_kits.reporting.overlays import Case
 from nnunet_kits.reporting.palette import LABEL_COLOURS
-from nnunet_kits.reporting.training_log import History, read_history
+from nnunet_kits.status.training_log import History, read_history
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> Result:
     """Score and measure the predictions and write the report, the pictures or both."""
     from nnunet_kits.reporting.report import write_pictures, write_report
     from nnunet_kits.reporting.study import find_cases, year_of
-    from nnunet_kits.reporting.training_log import read_model
+    from nnunet_kits.reporting.trained_model import read_model
 
     if options.output is None and options.png is None:
         raise KitsError("Nothing to write. Name the HTML file with -o, or a folder for the pictures with --png.")

@@ -17,7 +17,7 @@ from nnunet_kits.reporting.pictures import CasePictures, data_uri
 from nnunet_kits.reporting.shading import WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, legend_colours
 from nnunet_kits.reporting.study import Finding
 from nnunet_kits.reporting.tables import SCORES, Table, measure_table, score_table, scores_of, size_table
-from nnunet_kits.reporting.training_log import TrainedModel
+from nnunet_kits.reporting.trained_model import TrainedModel
 
 FEWEST_FOR_CHARTS = 2
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from nnunet_kits.reporting.palette import BLUE, FOLD_COLOURS, REGION_COLOURS, css
-from nnunet_kits.reporting.training_log import History
+from nnunet_kits.status.training_log import History
 
 FEWEST_FOR_A_BOX = 5
 WIDTH_IN = 5.2

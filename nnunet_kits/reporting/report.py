@@ -14,7 +14,7 @@ from nnunet_kits.reporting.content import Study
 from nnunet_kits.reporting.page import render
 from nnunet_kits.reporting.pictures import draw_case, write_case
 from nnunet_kits.reporting.study import Finding, ReportCase, examine
-from nnunet_kits.reporting.training_log import TrainedModel
+from nnunet_kits.reporting.trained_model import TrainedModel
 
 logger = logging.getLogger(__name__)
 

@@ -1,33 +1,13 @@
 """What a model folder tells about its training: nnU-Net's own text logs, plans and checkpoints."""
 
-import ast
 import hashlib
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits.cases.records import read_record
 from nnunet_kits.errors import KitsError
 from nnunet_kits.model_folder import BEST, FINAL, LATEST, ModelFolder, fold_folders
-
-EPOCH = re.compile(r"^\S+ \S+ +Epoch (\d+)\s*$")
-LINE = re.compile(r"^\S+ \S+ +(train_loss|val_loss|Pseudo dice) (.+?)\s*$")
-NUMBER = re.compile(r"np\.float\d+\(([^)]*)\)")
-
-
-@dataclass
-class History:
-    """One fold's training, epoch -> number.
-
-    Attributes:
-        train_loss: mean over an epoch's iterations.
-        val_loss: the same on validation patches.
-        pseudo_dice: Dice over an epoch's validation patches, mean over classes.
-    """
-
-    train_loss: dict[int, float] = field(default_factory=dict)
-    val_loss: dict[int, float] = field(default_factory=dict)
-    pseudo_dice: dict[int, float] = field(default_factory=dict)
+from nnunet_kits.status.training_log import History, read_history
 
 
 @dataclass(frozen=True)
@@ -69,36 +49,6 @@ def read_model(folder: Path) -> TrainedModel:
     facts += [(f"{model.configuration}, fold {fold}", _state(path)) for fold, path in folds.items()]
     histories = {fold: read_history(path) for fold, path in folds.items()}
     return TrainedModel(model.path.name, {k: h for k, h in histories.items() if h.train_loss}, facts)
-
-
-def read_history(fold: Path) -> History:
-    """The epochs of a fold from all its ``training_log_*.txt``; an epoch that was trained again counts as the last."""
-    history = History()
-    series = {
-        "train_loss": history.train_loss,
-        "val_loss": history.val_loss,
-        "Pseudo dice": history.pseudo_dice,
-    }
-    for log in sorted(fold.glob("training_log_*.txt")):
-        epoch = None
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            if begun := EPOCH.match(line):
-                epoch = int(begun[1])
-            elif epoch is not None and (found := LINE.match(line)):
-                number = _mean(found[2])
-                if number is not None:
-                    series[found[1]][epoch] = number
-    return history
-
-
-def _mean(text: str) -> float | None:
-    """A number, or the mean of a list of them; None where it is neither (``nan`` is left out)."""
-    try:
-        value = ast.literal_eval(NUMBER.sub(r"\1", text).replace("nan", "None"))
-    except (ValueError, SyntaxError):
-        return None
-    numbers = [number for number in (value if isinstance(value, list) else [value]) if number is not None]
-    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _state(fold: Path) -> str:
