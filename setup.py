@@ -27,7 +27,7 @@ setup(
     },
     install_requires=[
         "nnunetv2>=2.8.1,<2.9",
-        "torch",
+        "torch>=2.6",
         "batchgenerators",
         "batchgeneratorsv2",
         "dynamic-network-architectures>=0.4.4",

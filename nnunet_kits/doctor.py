@@ -18,6 +18,7 @@ from typing import Any, Literal
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.machine import available_memory_bytes, cpu_count
 from nnunet_kits.training.feeding import GOOD, START
+from nnunet_kits.training.unpickling import unpickling_commands
 
 PYTHONS = ((3, 11), (3, 13))
 """Oldest and newest Python that the package is tested on."""
@@ -30,6 +31,9 @@ ENOUGH_MEMORY_GB = 16
 
 ENOUGH_GPU_MEMORY_GB = 10
 """nnU-Net's default plans for KiTS23 take 7.7 GB. Source: nnU-Net Revisited, https://arxiv.org/abs/2404.09556."""
+
+SAFE_TORCH = (2, 10)
+"""Before it a crafted file broke ``weights_only``. Source: CVE-2025-32434 (mended in 2.6), CVE-2026-24747 (in 2.10)."""
 
 SET_IT = 'Run: eval "$(nnunet_kits env --root FOLDER)", with the folder that shall hold nnU-Net\'s data.'
 
@@ -61,6 +65,7 @@ def run_checks() -> list[Check]:
         check_device(),
         check_compile(),
         check_loading(),
+        check_unpickling(),
         check_shim(),
         check_trainer_folders(),
         *check_trainers(),
@@ -229,6 +234,28 @@ def check_loading() -> Check:
             where = f"{log.parent.parent.name}, {log.parent.name}: {found}"
             return Check(name, "ok", where) if advice == GOOD else Check(name, "warn", where, advice)
     return Check(name, "ok", "no training of ours has said yet whether its network waits for batches")
+
+
+def check_unpickling() -> Check:
+    """Which of nnU-Net's commands run the code in a stranger's checkpoint, and a torch whose safe reading is broken."""
+    name = "checkpoints"
+    torch_version = _version_of("torch")
+    if torch_version is not None and torch_version < SAFE_TORCH:
+        found = f"torch {'.'.join(map(str, torch_version))} can be made to run code by a file that it reads as data"
+        return Check(name, "warn", found, "Read only checkpoints that you trust, or install torch 2.10 or later.")
+    commands = unpickling_commands()
+    if not commands:
+        return Check(name, "ok", "no command of nnU-Net unpickles them")
+    advice = "Give them only checkpoints that you trust; nnunet_kits predict, and our trainers, read data alone."
+    return Check(name, "warn", f"unpickled, so that their code runs, by {', '.join(commands)}", advice)
+
+
+def _version_of(package: str) -> tuple[int, ...] | None:
+    """Major and minor version of an installed package."""
+    try:
+        return tuple(int(part) for part in importlib.metadata.version(package).split(".")[:2])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
 
 
 def check_shim(folder: Path = SHIM_FOLDER) -> Check:

@@ -25,6 +25,10 @@ class TrainingError(KitsError):
     """A training that cannot start or go on."""
 
 
+class CheckpointError(KitsError):
+    """A checkpoint that is damaged, is none, or holds more than data."""
+
+
 class EnvironmentVariableError(KitsError):
     """A missing or wrong nnU-Net environment variable."""
 

@@ -77,6 +77,9 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     predict.add_argument("-np", type=int, default=1, metavar="N", help="processes, if memory allows (default: 1)")
     predict.add_argument("--overwrite", action="store_true", help="predict again what is there")
+    predict.add_argument(
+        "--trust", action="store_true", help="run the code that checkpoints and plans ask for; else they are refused"
+    )
     several = predict.add_argument_group("a system of several models, in place of --fine")
     several.add_argument("--system", metavar="NAME", help="a shipped system, or a .json file")
     several.add_argument(
@@ -148,6 +151,7 @@ def _job(options: argparse.Namespace) -> "Job":
         device=_device(options),
         settings=settings,
         save_probabilities=options.save_probabilities,
+        trust=options.trust,
     )
 
 
@@ -183,6 +187,7 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
         checkpoint=options.checkpoint,
         device=_device(options),
         whole_if_empty=options.whole_volume_if_empty,
+        trust=options.trust,
     )
 
 

@@ -35,6 +35,7 @@ class Job:
         device: ``cpu``, ``cuda`` or ``mps``.
         settings: windows, flips, boxes.
         save_probabilities: write nnU-Net's .npz and .pkl too.
+        trust: run the code that the models' files ask for.
     """
 
     fine: tuple[str, ...]
@@ -44,6 +45,7 @@ class Job:
     device: str = "cpu"
     settings: Settings = field(default_factory=Settings)
     save_probabilities: bool = False
+    trust: bool = False
 
     @property
     def folders(self) -> list[Path]:
@@ -53,7 +55,8 @@ class Job:
     def made_with(self) -> dict[str, Any]:
         """What decides over the label maps, as it stands in a record."""
         made = {"version": __version__, **asdict(self), "settings": self.settings.as_json()}
-        made.pop("device")
+        for key in ("device", "trust"):
+            made.pop(key)
         return dict(json.loads(json.dumps(made)))
 
 
@@ -68,6 +71,7 @@ class SystemJob:
         checkpoint: file name in the folds.
         device: ``cpu``, ``cuda`` or ``mps``.
         whole_if_empty: where a stage found nothing to crop to, go on with the whole scan.
+        trust: run the code that the models' files ask for.
     """
 
     system: System
@@ -76,6 +80,7 @@ class SystemJob:
     checkpoint: str = FINAL
     device: str = "cpu"
     whole_if_empty: bool = False
+    trust: bool = False
     save_probabilities: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +103,7 @@ class SystemJob:
     def made_with(self) -> dict[str, Any]:
         """What decides over the label maps, as it stands in a record."""
         made = {"version": __version__, **asdict(self), "models": dict(self.models)}
-        for key in ("device", "save_probabilities"):
+        for key in ("device", "trust", "save_probabilities"):
             made.pop(key)
         return dict(json.loads(json.dumps(made)))
 
@@ -112,8 +117,9 @@ class CoarseToFine:
 
     def __init__(self, job: Job) -> None:
         self.job, device = job, torch.device(job.device)
-        self.fine = [load_model(Path(folder), device, job.folds, job.checkpoint) for folder in job.fine]
-        self.coarse = load_model(Path(job.coarse), device, job.folds, job.checkpoint) if job.coarse else None
+        how = (device, job.folds, job.checkpoint, job.trust)
+        self.fine = [load_model(Path(folder), *how) for folder in job.fine]
+        self.coarse = load_model(Path(job.coarse), *how) if job.coarse else None
         check_models(self.fine, self.coarse)
         for model in self.models:
             model.tiling(job.settings.windows)
@@ -161,7 +167,9 @@ class LoadedSystem:
         for member in job.system.members:
             one = (member.key, job.folds or member.folds)
             if one not in loaded:
-                loaded[one] = [load_model(Path(f), device, one[1], job.checkpoint) for f in folders[member.key]]
+                loaded[one] = [
+                    load_model(Path(f), device, one[1], job.checkpoint, job.trust) for f in folders[member.key]
+                ]
         self.members: Models = {m: loaded[m.key, job.folds or m.folds] for m in job.system.members}
         check_members(job.system, self.members)
 

@@ -1,26 +1,25 @@
 """A trained nnU-Net model folder, loaded."""
 
-import contextlib
-import io
+import json
 import math
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
 from nnunet_kits.environment import TRAINER_VARIABLE, with_shim
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.network import build_network, load_weights
 from nnunet_kits.inference.tiling import AXES, Tiling, Windows
 from nnunet_kits.intensity import planned_intensity
 from nnunet_kits.model_folder import FINAL, fold_folders
+from nnunet_kits.training.checkpoint_data import read_checkpoint
 
 
 @dataclass
@@ -120,25 +119,34 @@ class _Folds(Sequence[nn.Module]):
 
     def __getitem__(self, index: Any) -> Any:
         if len(self.weights) > 1:
-            self.network.load_state_dict(self.weights[index])
+            uncompiled = getattr(self.network, "_orig_mod", self.network)
+            uncompiled.load_state_dict(self.weights[index])
         elif index != 0:
             raise IndexError(index)
         return self.network
 
 
 def load_model(
-    folder: Path, device: torch.device, folds: Sequence[str] | None = None, checkpoint: str = FINAL
+    folder: Path,
+    device: torch.device,
+    folds: Sequence[str] | None = None,
+    checkpoint: str = FINAL,
+    trust: bool = False,
 ) -> Model:
     """Load a model folder that ``nnUNetv2_train`` wrote, of any trainer that nnU-Net finds.
+
+    Its checkpoints are read as data, and its plans may name nothing but networks and layers.
 
     Args:
         folder: ``nnUNet_results/DatasetNNN_Name/<trainer>__<plans>__<configuration>``.
         device: where to run it.
         folds: ``("0", "1")`` or ``("all",)``; None for every fold that has the checkpoint.
         checkpoint: file in the folds' folders.
+        trust: run the code that its files ask for.
 
     Raises:
-        InferenceError: something is missing from the folder.
+        InferenceError: something is missing from the folder, or does not fit.
+        CheckpointError: a checkpoint that is damaged, or holds more than data.
     """
     for name in ("plans.json", "dataset.json"):
         if not (folder / name).is_file():
@@ -156,27 +164,29 @@ def load_model(
             f"{', '.join(found) or 'none'}. Choose with --folds or --checkpoint, or finish the training."
         )
     os.environ[TRAINER_VARIABLE] = with_shim(os.environ.get(TRAINER_VARIABLE))  # nnU-Net then finds our trainers
-    predictor = _predictor(device)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.*")  # what nnU-Net's trainer tree imports still uses it
-        predictor.initialize_from_trained_model_folder(str(folder), tuple(folds), checkpoint)
-    network = predictor.network.to(device)
-    network.eval()
-    axes = predictor.allowed_mirroring_axes
+    plans, dataset_json = (json.loads((folder / name).read_text("utf-8")) for name in ("plans.json", "dataset.json"))
+    files = [folder / f"fold_{fold}" / checkpoint for fold in folds]
+    read = [read_checkpoint(file, trust) for file in files]
+    manager = PlansManager(plans)
+    configuration = manager.get_configuration(read[0]["init_args"]["configuration"])
+    network = build_network(read[0]["trainer_name"], manager, configuration, dataset_json, trust)
+    weights = [found["network_weights"] for found in read]
+    for file, state in reversed(list(zip(files, weights, strict=True))):
+        load_weights(network, state, str(file))
+    network = network.to(device).eval()
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    if os.environ.get("nnUNet_compile", "").lower() in ("true", "1", "t"):  # as nnUNetv2_predict has it
+        network = cast(nn.Module, torch.compile(network))
+    axes = read[0].get("inference_allowed_mirroring_axes")
     return Model(
         folder=folder,
-        plans=predictor.plans_manager,
-        configuration=predictor.configuration_manager,
-        labels=predictor.label_manager,
-        dataset_json=predictor.dataset_json,
+        plans=manager,
+        configuration=configuration,
+        labels=manager.get_label_manager(dataset_json),
+        dataset_json=dataset_json,
         network=network,
-        weights=predictor.list_of_parameters,
+        weights=weights,
         mirror_axes=tuple(axes) if axes is not None else (),
         device=device,
     )
-
-
-def _predictor(device: torch.device) -> nnUNetPredictor:
-    """nnU-Net's predictor, used to load; it prints a remark about CPUs when it is made."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return nnUNetPredictor(device=device, perform_everything_on_device=device.type == "cuda", allow_tqdm=False)

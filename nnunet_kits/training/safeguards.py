@@ -13,6 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.model_folder import ModelFolder
 from nnunet_kits.training import checkpoints
+from nnunet_kits.training.checkpoint_data import data_only, refuse_code
 from nnunet_kits.training.names import AFTER, TrainerName, split_after
 from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
 
@@ -108,13 +109,19 @@ class SafeTrainer(nnUNetTrainer):
     def load_checkpoint(self, filename_or_checkpoint: dict[str, Any] | str) -> None:
         """Load a checkpoint; when a training goes on (``--c``) and it is damaged, the newest good one instead.
 
+        It is read as data: nothing in it is executed.
+
         Raises:
             TrainingError: it is damaged, and the training does not go on or has no other.
+            CheckpointError: it holds more than data.
         """
         if isinstance(filename_or_checkpoint, str):
-            filename_or_checkpoint = str(self._readable(Path(filename_or_checkpoint)))
+            readable = self._readable(Path(filename_or_checkpoint))
+            refuse_code(readable, "Go on from a checkpoint that a training of nnU-Net wrote.")
+            filename_or_checkpoint = str(readable)
         self._restores = True
-        super().load_checkpoint(filename_or_checkpoint)
+        with data_only():
+            super().load_checkpoint(filename_or_checkpoint)
 
     def _readable(self, path: Path) -> Path:
         if checkpoints.is_readable(path):

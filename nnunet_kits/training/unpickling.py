@@ -1,0 +1,39 @@
+"""Which commands of the installed nnU-Net unpickle checkpoints, so that a stranger's checkpoint runs its code."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+COMMANDS = {
+    "inference/predict_from_raw_data.py": ("nnUNetv2_predict", "nnUNetv2_predict_from_modelfolder"),
+    "training/nnUNetTrainer/nnUNetTrainer.py": ("nnUNetv2_train --c or --val with nnU-Net's own trainers",),
+    "run/load_pretrained_weights.py": ("nnUNetv2_train -pretrained_weights",),
+}
+"""Module of nnU-Net that reads checkpoints -> the commands that do it by that module."""
+
+
+def unpickling_commands(package: Path | None = None) -> list[str]:
+    """The commands whose module calls ``torch.load`` without ``weights_only=True``.
+
+    Args:
+        package: nnU-Net's folder; None for the installed one.
+    """
+    if package is None:
+        spec = importlib.util.find_spec("nnunetv2")
+        if spec is None or not spec.submodule_search_locations:
+            return []
+        package = Path(next(iter(spec.submodule_search_locations)))
+    found = {module: package / module for module in COMMANDS}
+    return [name for module, file in found.items() if file.is_file() and _unpickles(file) for name in COMMANDS[module]]
+
+
+def _unpickles(file: Path) -> bool:
+    """Whether a module calls ``torch.load`` without ``weights_only=True``."""
+    calls = (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    loads = [call for call in calls if ast.unparse(call.func) == "torch.load"]
+    return any(not _is_data_only(call) for call in loads)
+
+
+def _is_data_only(call: ast.Call) -> bool:
+    given = {keyword.arg: keyword.value for keyword in call.keywords}.get("weights_only")
+    return isinstance(given, ast.Constant) and given.value is True
