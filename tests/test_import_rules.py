@@ -11,7 +11,7 @@ PACKAGE = ROOT / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
-    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "shipped"},
+    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "shipped", "complaints"},
     {"images", "intensity", "resampling", "components", "cases"},
     {"conversion", "phantom", "evaluation", "measurement", "preparation", "status"}
     | {"architectures", "losses", "augmentation"},
@@ -31,6 +31,7 @@ NO_TORCH = {
     "model_folder",
     "geometry",
     "shipped",
+    "complaints",
     "values",
     "images",
     "intensity",
