@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nnunet_kits.complaints import complaint
 from nnunet_kits.errors import RecipeError
 from nnunet_kits.model_folder import BEST
-from nnunet_kits.complaints import complaint
 from nnunet_kits.shipped import read_shipped, shipped_names
 
 RECIPES_FOLDER = Path(__file__).parent
