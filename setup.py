@@ -6,7 +6,8 @@ ROOT = Path(__file__).parent
 VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
 
 SMP = ["segmentation-models-pytorch>=0.4"]
-TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4", *SMP]
+DICOM = ["pydicom>=3", "pylibjpeg>=2", "pylibjpeg-libjpeg>=2", "pylibjpeg-openjpeg>=2", "highdicom>=0.24"]
+TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4", *SMP, *DICOM]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
 
 setup(
@@ -51,7 +52,7 @@ setup(
         "jinja2>=3.1",
         "markupsafe",
     ],
-    extras_require={"smp": SMP, "test": TEST, "dev": DEV},
+    extras_require={"smp": SMP, "dicom": DICOM, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

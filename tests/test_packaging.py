@@ -15,8 +15,8 @@ from nnunet_kits.doctor import PYTHONS
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "nnunet_kits"
 SETUP = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-OPTIONAL = {"segmentation-models-pytorch"}
-"""Of an extra: imported by the one network that needs it."""
+OPTIONAL = {"segmentation-models-pytorch", "pydicom"}
+"""Of extras: imported by the one network that needs it, and where DICOM is read."""
 
 
 def promised(keyword):

@@ -1,27 +1,37 @@
 """CT and label files: read whole and checked, as nnU-Net's readers would where asked, and written atomically."""
 
+from nnunet_kits.images.dicom import SeriesVolume, read_headers, read_series, series_grid
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_placed, check_same_grid
 from nnunet_kits.images.label_maps import LabelMap, checked_labels, count_labels, read_labels
 from nnunet_kits.images.nifti import Volume, read_ct, read_grid, read_integers, read_volume, write_volume
 from nnunet_kits.images.readers import AxisOrder, Scan, axis_order, read_scan
+from nnunet_kits.images.series import Found, Series, choose_series, find_series
 
 __all__ = [
     "AFFINE_TOLERANCE_MM",
     "AxisOrder",
+    "Found",
     "Grid",
     "LabelMap",
     "Scan",
+    "Series",
+    "SeriesVolume",
     "Volume",
     "axis_order",
     "check_placed",
     "check_same_grid",
     "checked_labels",
+    "choose_series",
     "count_labels",
+    "find_series",
     "read_ct",
     "read_grid",
+    "read_headers",
     "read_integers",
     "read_labels",
     "read_scan",
+    "read_series",
     "read_volume",
+    "series_grid",
     "write_volume",
 ]

@@ -23,6 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, is_singular
+from nnunet_kits.images.voxels import converted, room
 
 PIECE_BYTES = 4 << 20
 """How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
@@ -77,14 +78,7 @@ class NiftiStream:
         Raises:
             ImageError: more than there is memory for.
         """
-        count, kind = int(np.prod(self.grid.shape, dtype=object)), np.dtype(dtype)
-        try:
-            return np.empty(count, kind)
-        except (MemoryError, ValueError) as error:
-            raise ImageError(
-                f"{self.path}: {self.grid.shape} voxels need {count * kind.itemsize / 1e9:.1f} GB of memory, more than "
-                "there is."
-            ) from error
+        return room(self.grid.shape, dtype, self.path)
 
     def runs(
         self, piece_bytes: int, unit: int = 1, skip_zeros: bool = False
@@ -205,26 +199,9 @@ def read_ct(path: Path) -> Volume:
 
 def _converted(path: Path, dtype: np.dtype[Any], otherwise: np.dtype[Any] | None) -> Volume | None:
     """Read a file as one dtype where that loses nothing, else as another; None where there is no other."""
-    exact, not_finite = True, 0
-    with open_nifti(path) as file, np.errstate(invalid="ignore", over="ignore"):
-        voxels = file.room(dtype)
-        for start, values in file.runs(PIECE_BYTES):
-            inside = slice(start, start + values.size)
-            if exact:
-                voxels[inside] = values.astype(dtype)  # wraps where a value does not fit, and then is not equal
-                if np.array_equal(voxels[inside], values):
-                    continue
-                exact = False
-                voxels = voxels if otherwise is None else voxels.astype(otherwise)
-            if otherwise is not None:
-                voxels[inside] = values
-            checked = values if otherwise is None else voxels[inside]
-            not_finite += values.size - int(np.count_nonzero(np.isfinite(checked)))
-    if not_finite:
-        raise ImageError(f"{path}: {not_finite} voxels are NaN or infinite. Download or export the file again.")
-    if not exact and otherwise is None:
-        return None
-    return Volume(voxels.reshape(file.grid.shape, order="F"), file.grid)
+    with open_nifti(path) as file:
+        voxels = converted(file.runs(PIECE_BYTES), file.grid.shape, path, dtype, otherwise)
+    return None if voxels is None else Volume(voxels.reshape(file.grid.shape, order="F"), file.grid)
 
 
 def write_volume(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
