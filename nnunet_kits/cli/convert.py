@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from collections.abc import Mapping
 
 from nnunet_kits.cli.lines import say_next
 from nnunet_kits.cli.output import Result
@@ -66,6 +65,7 @@ def run(options: argparse.Namespace) -> Result:
     import os
     from pathlib import Path
 
+    from nnunet_kits.conversion.cases import numbers_of
     from nnunet_kits.conversion.convert import convert, stale_splits
     from nnunet_kits.conversion.settings import Settings
     from nnunet_kits.conversion.verify import nnunet_workers, verify_with_nnunet
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> Result:
         folds=options.folds,
         splits=options.splits,
         hold_out=options.hold_out,
-        exclude=_numbers(options.exclude, release.known_bad),
+        exclude=numbers_of(options.exclude, release),
         skip_bad=options.skip_bad,
         workers=options.workers,
     )
@@ -126,18 +126,3 @@ def run(options: argparse.Namespace) -> Result:
             "next": following,
         }
     )
-
-
-def _numbers(words: list[str], known_bad: Mapping[int, str]) -> set[int]:
-    """Case numbers from ``68``, ``case_00068`` and ``known-bad``."""
-    from nnunet_kits.errors import ConversionError
-
-    numbers: set[int] = set()
-    for word in words:
-        if word == "known-bad":
-            numbers |= set(known_bad)
-        elif word.removeprefix("case_").isdecimal():
-            numbers.add(int(word.removeprefix("case_")))
-        else:
-            raise ConversionError(f"--exclude {word}: not a case. Write 68, case_00068 or known-bad.")
-    return numbers

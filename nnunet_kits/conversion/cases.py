@@ -1,6 +1,6 @@
 """Finding the cases of a KiTS folder, and noticing another year's folder."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,23 @@ class Case:
 def case_number(name: str) -> int:
     """3 for ``case_00003``."""
     return int(name.removeprefix("case_"))
+
+
+def numbers_of(words: Iterable[str], release: Release) -> set[int]:
+    """Case numbers from ``68``, ``case_00068`` and ``known-bad``, which is all that the year is known for.
+
+    Raises:
+        ConversionError: a word that is none of these.
+    """
+    numbers: set[int] = set()
+    for word in words:
+        if word == "known-bad":
+            numbers |= set(release.known_bad)
+        elif word.removeprefix("case_").isdecimal():
+            numbers.add(int(word.removeprefix("case_")))
+        else:
+            raise ConversionError(f"--exclude {word}: not a case. Write 68, case_00068 or known-bad.")
+    return numbers
 
 
 def data_folder(release: Release, source: Path) -> Path:

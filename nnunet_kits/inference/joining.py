@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.label_names import in_system, lacking, written
 from nnunet_kits.inference.model import Model
-from nnunet_kits.labels import REGION_LABEL
 
 LabelMap = NDArray[np.uint8]
 
@@ -26,20 +26,9 @@ def translation(model: Model, system: Mapping[str, int]) -> LabelMap:
         InferenceError: the model has a label that the system does not know.
     """
     table = np.zeros(256, np.uint8)
-    for name, value in written(model).items():
-        ours = name if name in system else REGION_LABEL[name].name.lower() if name in REGION_LABEL else name
-        if ours not in system:
-            raise InferenceError(f"{model.folder}: has the label {name}, but the system has {', '.join(system)}.")
-        table[value] = system[ours]
+    for value, ours in in_system(model.dataset_json, system, str(model.folder)).items():
+        table[value] = ours
     return table
-
-
-def written(model: Model) -> dict[str, int]:
-    """Name of each label or region of a model, and the value that its label maps hold for it."""
-    named = {key: value for key, value in model.dataset_json["labels"].items() if key not in ("background", "ignore")}
-    if model.labels.has_regions:
-        return dict(zip(named, map(int, model.labels.regions_class_order), strict=True))
-    return {name: int(value) for name, value in named.items()}
 
 
 def check_labels(model: Model, needed: Sequence[str], system: Mapping[str, int], where: str) -> None:
@@ -54,12 +43,11 @@ def check_labels(model: Model, needed: Sequence[str], system: Mapping[str, int],
     Raises:
         InferenceError: a label is missing, or one that the system does not have.
     """
-    values = set(translation(model, system).tolist())
-    missing = [name for name in needed if system[name] not in values]
+    missing = lacking(model.dataset_json, needed, system, str(model.folder))
     if missing:
         raise InferenceError(
-            f"{where}: {model.folder.name} has the labels {', '.join(written(model))}, but {', '.join(missing)} is "
-            "needed there. Name the folder of the model that was trained for this place."
+            f"{where}: {model.folder.name} has the labels {', '.join(written(model.dataset_json))}, but "
+            f"{', '.join(missing)} is needed there. Name the folder of the model that was trained for this place."
         )
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box, crop, whole_box
 from nnunet_kits.inference.export import labels_of
-from nnunet_kits.inference.joining import check_labels, inside, translation, written
+from nnunet_kits.inference.joining import check_labels, inside, translation
+from nnunet_kits.inference.label_names import written
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.scan import Clock, Prediction, Scan
 from nnunet_kits.inference.stage import intensity
@@ -113,7 +114,8 @@ def _check_cascade(model: Model, stage: Stage, system: System) -> None:
     if translation(model, dict(system.labels))[values].tolist() != values:
         raise InferenceError(
             f"{model.folder.name}: is the second stage of a cascade and has other values for its labels "
-            f"({written(model)}) than {system.name} ({dict(system.labels)}), whose label map it would read."
+            f"({written(model.dataset_json)}) than {system.name} ({dict(system.labels)}), whose label map it would "
+            "read."
         )
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box
 from nnunet_kits.values import is_share
@@ -143,6 +141,8 @@ class Tiling:
 
     def _positions(self, shape: Sequence[int]) -> list[Sequence[int]]:
         """Where windows start along each axis."""
+        from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window  # imports torch
+
         steps = self.step if isinstance(self.step, tuple) else (self.step,) * 3
         found: list[Sequence[int]] = []
         for size, patch, step in zip(shape, self.patch_size, steps, strict=True):

@@ -1,9 +1,13 @@
 """The folders that a recipe's datasets and models get, as convert, derive and nnU-Net name them."""
 
-import json
 from pathlib import Path
+from typing import Any
 
+from nnunet_kits.cases.splits import Split, held_out
 from nnunet_kits.conversion import schemes
+from nnunet_kits.conversion.cases import numbers_of
+from nnunet_kits.conversion.dataset_json import dataset_json
+from nnunet_kits.derivation.label_change import SourceLabels, label_change
 from nnunet_kits.derivation.rule import load_rule
 from nnunet_kits.derivation.settings import Settings
 from nnunet_kits.model_folder import ModelFolder
@@ -24,10 +28,14 @@ def number_of(dataset: str) -> int:
 
 
 def derived_dataset(recipe: Recipe, derive: Derive) -> str:
-    """``DatasetNNN_Name`` of a dataset that is derived."""
+    """``DatasetNNN_Name`` of a dataset that is derived.
+
+    Raises:
+        DerivationError: no such rule, or masks where it needs none, or none where it needs some.
+    """
     source = dataset_of(recipe)
     masks = ("reference",) if derive.masks else ()
-    settings = Settings(Path(), number_of(source), derive.dataset_id, load_rule(derive.rule), masks)
+    settings = Settings(Path(), number_of(source), derive.dataset_id, load_rule(derive.rule), masks, derive.name)
     return settings.dataset(Path(source)).name
 
 
@@ -47,11 +55,48 @@ def model_of(recipe: Recipe, member: Member, run: RunSettings) -> ModelFolder:
     return ModelFolder(dataset, member.trainer, plans_of(member), member.configuration)
 
 
+def dataset_json_of(recipe: Recipe, member: Member) -> dict[str, Any]:
+    """``labels`` and, with regions, ``regions_class_order`` of the dataset that a member is trained on.
+
+    Raises:
+        DerivationError: a rule that names a label which the release does not have.
+    """
+    source, release = dataset_of(recipe), RELEASES[recipe.release]
+    content = dataset_json(release, source, recipe.conversion.labels, 0)
+    if member.derive is not None:
+        change = label_change(load_rule(member.derive.rule), SourceLabels.of(content, source), source)
+        content = dict(change.content)
+    return {key: content[key] for key in ("labels", "regions_class_order") if key in content}
+
+
 def fold_count(recipe: Recipe) -> int:
     """How many folds the splits of a recipe's dataset have."""
     given = recipe.conversion
-    if given.splits == schemes.BY_NUMBER:
-        return given.folds
-    if schemes.is_file(given.splits):
-        return len(json.loads(Path(given.splits).read_text(encoding="utf-8")))
-    return len(schemes.scheme(given.splits)([f"case_{number:05d}" for number in range(10)]))
+    return given.folds if given.splits == schemes.BY_NUMBER else len(_planned(recipe))
+
+
+def splits_validate_all(recipe: Recipe) -> bool:
+    """Whether every case that is trained is validated by some fold."""
+    if recipe.conversion.splits == schemes.BY_NUMBER:
+        return True
+    trained, validated = ({name for split in _planned(recipe) for name in split[part]} for part in ("train", "val"))
+    return trained <= validated
+
+
+def holds_out(recipe: Recipe) -> bool:
+    """Whether some cases of the release are in no fold."""
+    given = recipe.conversion
+    if given.hold_out is not None:
+        return True
+    return given.splits != schemes.BY_NUMBER and bool(held_out(_planned(recipe), _cases(recipe)))
+
+
+def _planned(recipe: Recipe) -> list[Split]:
+    """The folds of a whole release."""
+    return schemes.scheme(recipe.conversion.splits)(_cases(recipe))
+
+
+def _cases(recipe: Recipe) -> list[str]:
+    release = RELEASES[recipe.release]
+    left_out = numbers_of(recipe.conversion.exclude, release)
+    return [f"case_{n:05d}" for numbers in release.training for n in numbers if n not in left_out]

@@ -1,21 +1,18 @@
 """What a recipe file may hold: a system's data, models, prediction and scores, each by the name of what exists.
 
-A recipe names presets, rules, trainers, systems and chains, and adds how they hang together. Its own files
-(``.json``) are found beside it.
+A recipe names presets, rules, trainers, systems and chains, and adds how they hang together.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from nnunet_kits.complaints import complaint
-from nnunet_kits.errors import RecipeError
 from nnunet_kits.model_folder import BEST
-from nnunet_kits.shipped import read_shipped, shipped_names
 
-RECIPES_FOLDER = Path(__file__).parent
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$")]
+"""A name that can be part of a file's."""
+
+CaseNumber = Annotated[str, Field(pattern=r"^((case_)?\d+|known-bad)$")]
 
 DETERMINE = "determine"
 """What ``postprocessing`` says where the chain is chosen by cross-validation."""
@@ -62,7 +59,7 @@ class Conversion(Table):
     folds: int = Field(default=5, ge=2)
     splits: str = "by_number"
     hold_out: str | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[CaseNumber, ...] = ()
 
 
 class Masks(Table):
@@ -83,11 +80,13 @@ class Derive(Table):
 
     Attributes:
         dataset_id: its number.
+        name: what follows ``DatasetNNN_``; None for the source's name and the rule's.
         rule: a rule of derivation.
         masks: for a rule that needs some.
     """
 
     dataset_id: int = Field(ge=1, le=999)
+    name: str | None = None
     rule: str
     masks: Masks | None = None
 
@@ -125,8 +124,8 @@ class Stage(Table):
         members: key -> member; a key is used once in a recipe.
     """
 
-    name: str
-    members: dict[str, Member] = Field(min_length=1)
+    name: Key
+    members: dict[Key, Member] = Field(min_length=1)
 
 
 class Inference(Table):
@@ -203,6 +202,10 @@ class Recipe(Table):
     postprocessing: str | None = None
     evaluation: Evaluation = Evaluation()
 
+    def stage_of(self, key: str) -> int:
+        """Number of the stage that a member is in."""
+        return next(number for number, stage in enumerate(self.stages) if key in stage.members)
+
     @property
     def members(self) -> dict[str, Member]:
         """Key -> member, of all stages in order."""
@@ -213,47 +216,3 @@ class Recipe(Table):
         """The members that take part in the prediction, in the order of the system's keys."""
         members = self.members
         return {key: members[key] for keys in self.inference.models.values() for key in keys}
-
-
-def recipe_names() -> list[str]:
-    """Names of the shipped recipes."""
-    return shipped_names(RECIPES_FOLDER)
-
-
-def load_recipe(name_or_file: str) -> Recipe:
-    """A shipped recipe by its name, or one from a JSON file.
-
-    Only the form is checked here: what the names stand for is checked by
-    :func:`nnunet_kits.recipes.checks.check_recipe`.
-
-    Raises:
-        RecipeError: no such recipe, or a file that is none; the message names key, value and what is allowed.
-    """
-    path, content = read_shipped(name_or_file, RECIPES_FOLDER, "recipe", RecipeError)
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a JSON object, not a {type(content).__name__}.")
-    if "name" in content:
-        raise RecipeError(f"{path}: name: unknown key; a recipe is called as its file, {path.stem}.")
-    try:
-        return Recipe.model_validate({"name": path.stem, **_tuples(content)})
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {complaint(Recipe, error)}") from error
-
-
-def _tuples(value: object) -> dict[str, object]:
-    """JSON's lists as tuples, which is what a frozen table holds."""
-    return dict(_frozen(value))  # type: ignore[call-overload, no-any-return]
-
-
-def _frozen(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-def members_before(recipe: Recipe, stage: Stage) -> Iterator[str]:
-    """Keys of the members of the stages before one."""
-    for earlier in recipe.stages:
-        if earlier is stage:
-            return
-        yield from earlier.members

@@ -1,12 +1,14 @@
 """The steps of a recipe, in an order in which they may be typed one after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nnunet_kits.errors import RecipeError
 from nnunet_kits.model_folder import FINAL, ModelFolder
 from nnunet_kits.planning.presets import Preset, load_preset
 from nnunet_kits.recipes.names import dataset_of, dataset_of_member, fold_count, model_of, number_of, plans_of
-from nnunet_kits.recipes.recipe import DETERMINE, Member, Recipe
+from nnunet_kits.recipes.reading import read_members, readings
+from nnunet_kits.recipes.recipe import DETERMINE, Recipe
 from nnunet_kits.recipes.steps import RunSettings, Step
 
 Command = tuple[str, ...]
@@ -28,7 +30,26 @@ def steps_of(recipe: Recipe, run: RunSettings) -> list[Step]:
         for key in stage.members:
             line.train(key)
     line.finish()
-    return line.steps
+    return line.steps if run.until is None else needed_for(line.steps, run.until)
+
+
+def needed_for(steps: Sequence[Step], until: str) -> list[Step]:
+    """A step, or all of a verb, and those whose results they read.
+
+    Args:
+        steps: all, in order.
+        until: a step's name, or a verb.
+
+    Raises:
+        RecipeError: no step has that name or verb.
+    """
+    kept = {step.name for step in steps if until in (step.name, step.verb)}
+    if not kept:
+        verbs = ", ".join(dict.fromkeys(step.verb for step in steps))
+        raise RecipeError(f"--until {until}: no such step. Name one of the steps, or a verb: {verbs}.")
+    for step in reversed(steps):
+        kept |= set(step.after) if step.name in kept else set()
+    return [step for step in steps if step.name in kept]
 
 
 @dataclass
@@ -97,7 +118,8 @@ class _Line:
             if derive.masks.by == "prediction":
                 found, after = self.predict_training_cases(maker)
             masks = ["--masks", found]
-        command = ("nnunet_kits", "derive", "-d", str(source), "-o", str(derive.dataset_id), "--rule", derive.rule)
+        command: Command = ("nnunet_kits", "derive", "-d", str(source), "-o", str(derive.dataset_id))
+        command += ("--rule", derive.rule, *(("--name", derive.name) if derive.name else ()))
         self.add(f"derive_{derive.dataset_id:03d}", "derive", (*command, *masks), after)
 
     def predict_training_cases(self, key: str) -> tuple[str, list[str]]:
@@ -143,8 +165,11 @@ class _Line:
         """Those of a member that are trained: what other stages read, whole."""
         member = self.recipe.members[key]
         own = tuple(range(fold_count(self.recipe))) if member.folds is None else member.folds
-        read = {key for found in self.recipe.members for key in readings(self.recipe, found)}
-        return own if self.run.folds is None or key in read else tuple(f for f in own if f in self.run.folds)
+        return (
+            own
+            if self.run.folds is None or key in read_members(self.recipe)
+            else tuple(f for f in own if f in self.run.folds)
+        )
 
     def trained(self, key: str) -> list[str]:
         """Names of the steps that train a member."""
@@ -225,28 +250,6 @@ def array_configuration(preset: Preset, configuration: str) -> str:
     while "inherits_from" in preset.configurations[configuration]:
         configuration = preset.configurations[configuration]["inherits_from"]
     return configuration
-
-
-def readings(recipe: Recipe, key: str) -> Iterator[str]:
-    """The members whose label maps the training of one reads: for masks, and as the stage before in a cascade."""
-    member = recipe.members[key]
-    if member.derive is not None and member.derive.masks is not None and member.derive.masks.member is not None:
-        yield member.derive.masks.member
-    if (before := previous_of(recipe, member)) is not None:
-        yield before
-
-
-def previous_of(recipe: Recipe, member: Member) -> str | None:
-    """The member that is the low-resolution stage of a cascade's member; None where it is no cascade's, or none is."""
-    from nnunet_kits.training.names import split_after
-
-    named = load_preset(member.plans).configurations[member.configuration].get("previous_stage")
-    own, trainer = split_after(member.trainer)
-    for key, other in recipe.members.items():
-        same = (other.plans, other.derive, other.configuration) == (member.plans, member.derive, named)
-        if same and other.trainer == (trainer or own):
-            return key
-    return None
 
 
 def _name(model: ModelFolder) -> str:
