@@ -7,7 +7,9 @@ VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ 
 
 SMP = ["segmentation-models-pytorch>=0.4"]
 DICOM = ["pydicom>=3", "pylibjpeg>=2", "pylibjpeg-libjpeg>=2", "pylibjpeg-openjpeg>=2", "highdicom>=0.24"]
-TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4", *SMP, *DICOM]
+WORKFLOW = ["snakemake>=9.27,<10", "snakemake-executor-plugin-slurm>=2.8", "pyyaml>=6"]
+TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4"]
+TEST += [*SMP, *DICOM, *WORKFLOW]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
 
 setup(
@@ -23,7 +25,7 @@ setup(
     package_data={
         "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
         + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json"]
-        + ["recipes/*.json"]
+        + ["recipes/*.json", "workflow/Snakefile", "workflow/profiles/*.yaml"]
         + ["reporting/*.jinja", "reporting/*.css"],
     },
     install_requires=[
@@ -52,7 +54,7 @@ setup(
         "jinja2>=3.1",
         "markupsafe",
     ],
-    extras_require={"smp": SMP, "dicom": DICOM, "test": TEST, "dev": DEV},
+    extras_require={"smp": SMP, "dicom": DICOM, "workflow": WORKFLOW, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -71,3 +71,7 @@ class DerivationError(KitsError):
 
 class RecipeError(KitsError):
     """A recipe that cannot be used, or that does not fit the data or the folder it is run in."""
+
+
+class WorkflowError(KitsError):
+    """A run that cannot start or go on."""

@@ -4,6 +4,8 @@ import ctypes
 import functools
 import os
 import platform
+import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,3 +72,16 @@ def keep_freed_memory() -> Iterator[None]:
         library.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_MMAP_THRESHOLD)
         library.mallopt(M_TOP_PAD, 128 << 10)
         library.malloc_trim(0)
+
+
+def visible_gpus() -> list[str]:
+    """The graphics cards that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; torch is not asked."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        names = [name.strip() for name in given.split(",")]
+        return [name for name in names[: names.index("-1") if "-1" in names else None] if name]
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return []
+    return [str(number) for number, _ in enumerate(re.findall(r"^GPU \d+:", told, re.MULTILINE))]

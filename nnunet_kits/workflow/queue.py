@@ -1,0 +1,31 @@
+"""Jobs in a cluster's queue that an earlier run has left: they go on when the run that queued them is killed."""
+
+import subprocess
+
+from nnunet_kits.errors import WorkflowError
+from nnunet_kits.workflow.command import job_prefix
+from nnunet_kits.workflow.folder import RunFolder
+from nnunet_kits.workflow.profile import SLURM, Profile
+
+
+def refuse_jobs_left(folder: RunFolder, profile: Profile) -> None:
+    """Refuse to queue steps a second time.
+
+    Raises:
+        WorkflowError: SLURM's queue holds jobs of this run; or it cannot be asked.
+    """
+    if profile.executor != SLURM:
+        return
+    try:
+        told = subprocess.run(["squeue", "--me", "-h", "-o", "%i %j"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise WorkflowError(f"{profile.file}: SLURM's squeue cannot be run here ({error.strerror}).") from error
+    if told.returncode:
+        raise WorkflowError(f"{profile.file}: SLURM's squeue fails: {' '.join(told.stderr.split())}")
+    rows = [line.split(maxsplit=1) for line in told.stdout.splitlines()]
+    jobs = [row[0] for row in rows if len(row) == 2 and row[1].startswith(job_prefix(folder))]
+    if jobs:
+        raise WorkflowError(
+            f"{folder.path}: an earlier run that was killed has left jobs in SLURM's queue. Wait for them (squeue "
+            f"--me), or end them: scancel {' '.join(jobs)}"
+        )
