@@ -24,7 +24,7 @@ setup(
     # The shim is a folder with one module, not a package: nnU-Net imports it by itself (nnunet_kits/environment.py).
     package_data={
         "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
-        + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json"]
+        + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json", "models/entries/*.json"]
         + ["recipes/*.json", "workflow/Snakefile", "workflow/profiles/*.yaml"]
         + ["reporting/*.jinja", "reporting/*.css"],
     },
@@ -47,6 +47,9 @@ setup(
         "connected-components-3d",
         "argcomplete>=3.5",
         "packaging",
+        "platformdirs",
+        "pooch>=1.8",
+        "requests>=2.31",
         "tqdm",
         "pillow",
         "pydantic>=2.7",

@@ -25,6 +25,10 @@ class TrainingError(KitsError):
     """A training that cannot start or go on."""
 
 
+class ModelError(KitsError):
+    """A published model that cannot be found, downloaded, unpacked, installed or exported."""
+
+
 class CheckpointError(KitsError):
     """A checkpoint that is damaged, is none, or holds more than data."""
 

@@ -13,7 +13,7 @@ LAYERS = (
     {"errors", "labels"},
     {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "shipped", "complaints"},
     {"images", "intensity", "resampling", "components", "cases"},
-    {"conversion", "phantom", "evaluation", "measurement", "preparation", "status"}
+    {"conversion", "phantom", "evaluation", "measurement", "preparation", "status", "models"}
     | {"architectures", "losses", "augmentation"},
     {"planning", "preprocessing", "training", "postprocessing", "derivation"},
     {"inference"},
@@ -40,7 +40,7 @@ NO_TORCH = {
     "cases",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "preparation", "derivation"}
-NO_TORCH |= {"recipes", "status", "workflow"}
+NO_TORCH |= {"recipes", "status", "workflow", "models"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 TENSORS = {"resampling/boxes.py"}  # applies operators on the GPU: the only file of its part that imports torch
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out

@@ -22,6 +22,7 @@ VERBS = (
     "preprocess",
     "trainers",
     "cascade",
+    "models",
     "predict",
     "restore",
     "postprocess",
