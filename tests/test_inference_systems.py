@@ -88,6 +88,14 @@ def test_a_stage_prepares_scans_as_the_rule_does_by_which_its_models_datasets_ar
             assert set(member.labels) <= known
 
 
+def test_our_fine_stage_crops_as_the_rule_of_its_dataset_does():
+    coarse, fine = load_system("kits23_ours").stages
+    assert (coarse.prepare, fine.of) == (Preparation(), "coarse")
+    assert fine.prepare == load_rule("kidney_region_wide").preparation
+    assert fine.join.rule == "average"  # of two members at least
+    assert len(fine.members) >= 2
+
+
 def test_a_job_goes_to_another_process():
     models = tuple((key, ("x",)) for key in ("coarse", "kidney", "lesions"))
     job = SystemJob(load_system("kits23_chenzhang"), models)
