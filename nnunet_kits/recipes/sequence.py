@@ -9,6 +9,7 @@ from nnunet_kits.planning.presets import Preset, load_preset
 from nnunet_kits.recipes.names import dataset_of, dataset_of_member, fold_count, model_of, number_of, plans_of
 from nnunet_kits.recipes.reading import read_members, readings
 from nnunet_kits.recipes.recipe import DETERMINE, Recipe
+from nnunet_kits.recipes.smoke import reduced
 from nnunet_kits.recipes.steps import RunSettings, Step
 
 Command = tuple[str, ...]
@@ -19,8 +20,10 @@ def steps_of(recipe: Recipe, run: RunSettings) -> list[Step]:
 
     Args:
         recipe: checked before, see :func:`nnunet_kits.recipes.checks.check_recipe`.
-        run: where and how.
+        run: where and how; of a smoke run the small files that its steps name are written, see :mod:`.smoke`.
     """
+    if run.smoke:
+        recipe, run = reduced(recipe, run)
     line = _Line(recipe, run)
     line.prepare_data()
     for stage in recipe.stages:
