@@ -140,7 +140,7 @@ def _written(kind: str, name_or_file: str, folder: Path) -> str:
 def smaller_preset(content: Mapping[str, Any]) -> dict[str, Any]:
     """A preset of coarser voxels, small patches and tiny networks, planned without a memory budget.
 
-    Where nnU-Net's planner of residual encoders sizes, its plain one plans: ``PlannedUNetTrainer`` builds what it names.
+    Where nnU-Net sizes a residual encoder, its plain network is planned, and built by ``PlannedUNetTrainer``.
     """
     configurations = {name: _smaller_configuration(given) for name, given in content["configurations"].items()}
     kept = {key: value for key, value in content.items() if key != "planner"}
