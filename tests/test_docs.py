@@ -15,6 +15,7 @@ from nnunet_kits.inference import system
 from nnunet_kits.inference.tiling import Windows
 from nnunet_kits.losses import LOSSES
 from nnunet_kits.planning.presets import CONFIGURATION_KEYS, OPTIONAL_KEYS, load_preset, preset_names
+from nnunet_kits.recipes import recipe, recipe_names
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.optimisation import OPTIMISATIONS
 from nnunet_kits.training.settings import SETTINGS
@@ -249,6 +250,13 @@ def test_every_system_and_every_key_of_one_has_a_row_in_the_reference():
     example = (ROOT / "docs" / "how-to" / "predict-with-several-models.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```json\n(.*?)```", example, re.DOTALL)
     assert system.parse_system("mine", json.loads(block), "mine.json").keys == ["a", "b"]
+
+
+def test_every_recipe_and_every_key_of_one_has_a_row_in_the_reference():
+    rows = re.findall(r"^\| `(\w+)` \|", text(DOCS / "reference" / "recipes.md"), re.MULTILINE)
+    tables = [table for table in vars(recipe).values() if isinstance(table, type) and issubclass(table, recipe.Table)]
+    keys = [key for table in tables for key in table.model_fields if (table, key) != (recipe.Recipe, "name")]
+    assert sorted(rows) == sorted([*recipe_names(), *keys])
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -123,6 +123,7 @@ COMPLETERS: dict[str, Completer] = {
     "--chains": _shipped("postprocessing", "chains"),
     "--rule": _shipped("derivation", "rules"),
     "--system": _shipped("inference", "systems"),
+    "recipe": _shipped("recipes"),
     "-tr": _trainers,
     "--previous-trainer": _trainers,
     "name": _trainers,

@@ -21,6 +21,8 @@ VERBS = (
     "plan",
     "preprocess",
     "trainers",
+    "recipes",
+    "run",
     "cascade",
     "models",
     "predict",

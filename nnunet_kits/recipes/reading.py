@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nnunet_kits.planning.presets import load_preset
+from nnunet_kits.planning.presets import Preset, load_preset
 from nnunet_kits.recipes.recipe import Member, Recipe
 from nnunet_kits.training.names import split_after
 
@@ -31,6 +31,13 @@ def previous_stage(member: Member) -> tuple[str, str] | None:
     configuration = load_preset(member.plans).configurations[member.configuration].get("previous_stage")
     own, named = split_after(member.trainer)
     return None if configuration is None else (configuration, named or own)
+
+
+def array_configuration(preset: Preset, configuration: str) -> str:
+    """The configuration whose arrays one is trained on: itself, or what it inherits from."""
+    while "inherits_from" in preset.configurations[configuration]:
+        configuration = preset.configurations[configuration]["inherits_from"]
+    return configuration
 
 
 def read_members(recipe: Recipe) -> set[str]:
