@@ -13,13 +13,13 @@ from small_kidneys import ragged
 from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.postprocessing.operations import (
     OPERATIONS,
-    STRUCTURES,
     fill_holes,
     keep_largest,
     remove_small,
     remove_unattached,
 )
 from nnunet_kits.postprocessing.pipeline import CHAINS_FOLDER, apply_chain, chain_names, load_chain, parse_chain
+from nnunet_kits.postprocessing.structures import STRUCTURES
 
 FULL = np.ones((3, 3, 3), bool)
 STEP = {"operation": "keep_largest", "region": "kidney_and_mass", "count": 2}

@@ -16,6 +16,7 @@ from nnunet_kits.inference.scan import Clock, Prediction, Scan
 from nnunet_kits.inference.stage import intensity
 from nnunet_kits.inference.system import Member, Stage, System
 from nnunet_kits.postprocessing.pipeline import apply_chain, load_chain
+from nnunet_kits.postprocessing.voxel import Voxel
 from nnunet_kits.preparation import Placement, prepare, restore
 
 LabelMap = NDArray[np.uint8]
@@ -65,8 +66,9 @@ def predict_with_system(
         box, labels = step.run(image, spacing_zyx_mm, mask)
         found[stage.name] = labels
     if system.postprocessing is not None:
+        z, y, x = spacing_zyx_mm
         with clock("postprocessing"):
-            labels, _ = apply_chain(labels, float(np.prod(spacing_zyx_mm)), load_chain(system.postprocessing))
+            labels, _ = apply_chain(labels, Voxel((float(z), float(y), float(x))), load_chain(system.postprocessing))
     return Prediction(labels, [box], [], clock.seconds, notes)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
+from nnunet_kits.postprocessing.voxel import Voxel
 
 UNCHANGED = "unchanged"
 """Stands for predictions as they are."""
@@ -18,7 +19,7 @@ Scores = Mapping[str, float]
 
 def score_chains(
     labels: NDArray[np.uint8],
-    voxel_mm3: float,
+    voxel: Voxel | float,
     chains: Sequence[Chain],
     score: Callable[[NDArray[np.uint8]], Scores],
 ) -> dict[str, dict[str, float]]:
@@ -26,7 +27,7 @@ def score_chains(
 
     Args:
         labels: the prediction.
-        voxel_mm3: volume of a voxel.
+        voxel: a voxel, or its volume where no chain measures lengths.
         chains: the candidates.
         score: of a label map of the same shape.
 
@@ -36,7 +37,7 @@ def score_chains(
     known = [(labels, dict(score(labels)))]
     found = {UNCHANGED: known[0][1]}
     for chain in chains:
-        changed, _ = apply_chain(labels, voxel_mm3, chain)
+        changed, _ = apply_chain(labels, voxel, chain)
         same = next((scores for other, scores in known if np.array_equal(other, changed)), None)
         if same is None:
             same = dict(score(changed))

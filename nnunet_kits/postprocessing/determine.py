@@ -24,6 +24,7 @@ from nnunet_kits.images import check_same_grid, read_labels
 from nnunet_kits.model_folder import fold_folders
 from nnunet_kits.postprocessing.choice import choose_chain, score_chains
 from nnunet_kits.postprocessing.pipeline import Chain, chain_names, load_chain
+from nnunet_kits.postprocessing.voxel import Voxel
 from nnunet_kits.releases import Release, release_of
 
 logger = logging.getLogger(__name__)
@@ -200,4 +201,4 @@ def score_task(task: Task, release: Release, chains: Sequence[Chain]) -> dict[st
         found = score_case(changed, theirs, spacing, release.tolerances_mm, release.labels)
         return {f"{kind}_{name}": found[kind][name] for kind in ("dice", "surface_dice") for name in found[kind]}
 
-    return score_chains(ours, reference.grid.voxel_mm3, chains, score)
+    return score_chains(ours, Voxel.of(reference.grid.affine), chains, score)

@@ -17,6 +17,7 @@ from nnunet_kits.cases.records import Record, open_record, stamp
 from nnunet_kits.errors import KitsError, PostprocessingError
 from nnunet_kits.images import read_labels, write_volume
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
+from nnunet_kits.postprocessing.voxel import Voxel
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def postprocess_file(task: Task) -> list[dict[str, Any]]:
     """
     labels = read_labels(task.source)
     grid = labels.grid
-    changed, done = apply_chain(labels.array, grid.voxel_mm3, task.chain)
+    changed, done = apply_chain(labels.array, Voxel.of(grid.affine), task.chain)
     if np.array_equal(changed, labels.array):
         with atomic_path(task.target) as temporary:
             shutil.copyfile(task.source, temporary)

@@ -1,8 +1,8 @@
 """What can be done to a predicted label map; each operation is one function, named by a verb.
 
-All take a label map (three-dimensional, any order of axes), the volume of a voxel and their own parameters by name, and
-return a new label map. Components are 26-connected. A structure is a label (kidney, tumor, cyst) or one of the
-challenge's regions (kidney_and_mass, mass).
+All take a label map (three-dimensional, any order of axes), a voxel (its volume, or where lengths matter its edges) and
+their own parameters by name, and return a new label map. Components are 26-connected. A structure is a label (kidney,
+tumor, cyst) or one of the challenge's regions (kidney_and_mass, mass).
 
 What a removed voxel becomes: with ``replace_with="touching"`` the component gets the label that most of its neighbours
 have among those of other structures, so that a false tumour inside a kidney becomes kidney, and background where it
@@ -12,42 +12,34 @@ into it.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.components import (
-    Components,
-    find_components,
-    label_components,
-    mask_of,
-    touched_labels,
-)
+from nnunet_kits.components import find_components, label_components, mask_of
 from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.geometry import bounding_box, crop, pasted_like
-from nnunet_kits.labels import REGIONS, Label
-
-LabelMap = NDArray[np.uint8]
-
-STRUCTURES: dict[str, tuple[Label, ...]] = {
-    "kidney": (Label.KIDNEY,),
-    "cyst": (Label.CYST,),
-    **REGIONS,
-}
-"""Name of a label or region -> the labels it is the union of."""
-
-REPLACEMENTS = ("touching", "background")
+from nnunet_kits.labels import Label
+from nnunet_kits.postprocessing.lengths import remove_distant, remove_short
+from nnunet_kits.postprocessing.structures import (
+    LabelMap,
+    check_count,
+    check_positive,
+    check_replacement,
+    members_of,
+    without,
+)
+from nnunet_kits.postprocessing.voxel import Voxel, mm3_of
 
 
 def keep_largest(
-    labels: LabelMap, voxel_mm3: float, *, region: str, count: int = 1, replace_with: str = "touching"
+    labels: LabelMap, voxel: Voxel | float, *, region: str, count: int = 1, replace_with: str = "touching"
 ) -> LabelMap:
     """Keep the ``count`` largest components of a structure, and those as large as the last of them.
 
     Args:
         labels: label map.
-        voxel_mm3: volume of a voxel; plays no part here.
+        voxel: volume of a voxel, or its edges; plays no part here.
         region: the structure, for example ``kidney_and_mass``.
         count: how many to keep; 2 for kidneys.
         replace_with: what the others become.
@@ -55,19 +47,19 @@ def keep_largest(
     Raises:
         PostprocessingError: a parameter out of its range.
     """
-    members = _members("region", region)
-    _at_least_one("count", count)
-    _replacement(replace_with)
+    members = members_of("region", region)
+    check_count("count", count)
+    check_replacement(replace_with)
     found = find_components(labels, members)
     if found is None or found.count <= count:
         return labels.copy()
     limit = np.sort(found.voxels[1:])[-count]
-    return _without(labels, found, found.voxels < limit, members, replace_with)
+    return without(labels, found, found.voxels < limit, members, replace_with)
 
 
 def remove_small(
     labels: LabelMap,
-    voxel_mm3: float,
+    voxel: Voxel | float,
     *,
     region: str,
     min_volume_mm3: float | None = None,
@@ -78,7 +70,7 @@ def remove_small(
 
     Args:
         labels: label map.
-        voxel_mm3: volume of a voxel.
+        voxel: volume of a voxel, or its edges.
         region: the structure.
         min_volume_mm3: the smallest volume that stays. Slices are 0.5 to 5 mm thick, so sizes belong in mm3.
         min_voxels: instead of it, the smallest number of voxels that stays, as some papers have it.
@@ -87,25 +79,25 @@ def remove_small(
     Raises:
         PostprocessingError: both sizes or none, or a parameter out of its range.
     """
-    members = _members("region", region)
-    _replacement(replace_with)
+    members = members_of("region", region)
+    check_replacement(replace_with)
     if (min_volume_mm3 is None) == (min_voxels is None):
         raise PostprocessingError("remove_small needs either min_volume_mm3 or min_voxels, and not both.")
     if min_volume_mm3 is not None:
-        _positive("min_volume_mm3", min_volume_mm3)
-        limit = min_volume_mm3 / voxel_mm3
+        check_positive("min_volume_mm3", min_volume_mm3)
+        limit = min_volume_mm3 / mm3_of(voxel)
     else:
-        _at_least_one("min_voxels", min_voxels)
+        check_count("min_voxels", min_voxels)
         limit = float(min_voxels or 0)
     found = find_components(labels, members)
     if found is None:
         return labels.copy()
-    return _without(labels, found, found.voxels < limit - 1e-6, members, replace_with)
+    return without(labels, found, found.voxels < limit - 1e-6, members, replace_with)
 
 
 def remove_unattached(
     labels: LabelMap,
-    voxel_mm3: float,
+    voxel: Voxel | float,
     *,
     region: str = "mass",
     to: str = "kidney",
@@ -118,7 +110,7 @@ def remove_unattached(
 
     Args:
         labels: label map.
-        voxel_mm3: volume of a voxel.
+        voxel: volume of a voxel, or its edges.
         region: the structure whose components are looked at.
         to: the structure that they must touch.
         max_volume_mm3: a larger component stays in any case, since a tumour may have replaced its kidney.
@@ -127,12 +119,12 @@ def remove_unattached(
     Raises:
         PostprocessingError: structures that overlap, or a parameter out of its range.
     """
-    members, anchors = _members("region", region), _members("to", to)
-    _replacement(replace_with)
+    members, anchors = members_of("region", region), members_of("to", to)
+    check_replacement(replace_with)
     if set(members) & set(anchors):
         raise PostprocessingError(f"remove_unattached: {region} and {to} overlap. Name two that do not.")
     if max_volume_mm3 is not None:
-        _positive("max_volume_mm3", max_volume_mm3)
+        check_positive("max_volume_mm3", max_volume_mm3)
     found = find_components(labels, (*members, *anchors))
     if found is None:
         return labels.copy()
@@ -140,14 +132,14 @@ def remove_unattached(
     anchored = mask_of(found.labels.ravel()[found.places], anchors)
     alone = np.bincount(found.ids_at_places, weights=anchored, minlength=found.count + 1) == 0
     if max_volume_mm3 is not None:
-        alone &= found.voxels <= max_volume_mm3 / voxel_mm3 + 1e-6
+        alone &= found.voxels <= max_volume_mm3 / mm3_of(voxel) + 1e-6
     if not anchored.any():
         return labels.copy()
-    return _without(labels, found, alone, members, replace_with)
+    return without(labels, found, alone, members, replace_with)
 
 
 def fill_holes(
-    labels: LabelMap, voxel_mm3: float, *, region: str = "kidney_and_mass", max_volume_mm3: float | None = None
+    labels: LabelMap, voxel: Voxel | float, *, region: str = "kidney_and_mass", max_volume_mm3: float | None = None
 ) -> LabelMap:
     """Fill background that a structure encloses on all sides.
 
@@ -156,16 +148,16 @@ def fill_holes(
 
     Args:
         labels: label map.
-        voxel_mm3: volume of a voxel.
+        voxel: volume of a voxel, or its edges.
         region: the structure that encloses.
         max_volume_mm3: larger holes stay open; None fills all.
 
     Raises:
         PostprocessingError: a parameter out of its range.
     """
-    members = _members("region", region)
+    members = members_of("region", region)
     if max_volume_mm3 is not None:
-        _positive("max_volume_mm3", max_volume_mm3)
+        check_positive("max_volume_mm3", max_volume_mm3)
     outer = bounding_box(labels)
     if outer is None:
         return labels.copy()
@@ -174,7 +166,7 @@ def fill_holes(
     if inner is None:
         return labels.copy()
     places, filling = _fillings(
-        crop(around, inner), members, None if max_volume_mm3 is None else max_volume_mm3 / voxel_mm3
+        crop(around, inner), members, None if max_volume_mm3 is None else max_volume_mm3 / mm3_of(voxel)
     )
     if not len(places):
         return labels.copy()
@@ -185,26 +177,10 @@ def fill_holes(
 
 
 OPERATIONS: Mapping[str, Callable[..., LabelMap]] = {
-    operation.__name__: operation for operation in (keep_largest, remove_small, remove_unattached, fill_holes)
+    operation.__name__: operation
+    for operation in (keep_largest, remove_small, remove_unattached, remove_distant, remove_short, fill_holes)
 }
 """Name -> operation, as chains write it."""
-
-
-def _without(
-    labels: LabelMap, found: Components, removed: NDArray[np.bool_], members: tuple[Label, ...], replace_with: str
-) -> LabelMap:
-    """The label map without some components."""
-    chosen = removed.copy()
-    chosen[0] = False
-    if not chosen.any():
-        return labels.copy()
-    if replace_with == "touching":
-        table = touched_labels(found, chosen, members)
-    else:
-        table = np.zeros(found.count + 1, np.uint8)
-    at = chosen[found.ids_at_places]
-    found.labels.ravel()[found.places[at]] = table[found.ids_at_places[at]]
-    return pasted_like(labels, found.inside, found.labels)
 
 
 def _fillings(
@@ -238,25 +214,3 @@ def _fillings(
     background = flat[at] == 0
     table = counts.reshape(-1, 256).argmax(axis=1).astype(np.uint8)
     return at[background], table[own[background]]
-
-
-def _replacement(value: Any) -> None:
-    if value not in REPLACEMENTS:
-        raise PostprocessingError(f"replace_with is {value!r}. Allowed: {', '.join(REPLACEMENTS)}.")
-
-
-def _members(name: str, structure: str) -> tuple[Label, ...]:
-    """The labels of a structure."""
-    if not isinstance(structure, str) or structure not in STRUCTURES:
-        raise PostprocessingError(f"{name} is {structure!r}. Allowed: {', '.join(STRUCTURES)}.")
-    return STRUCTURES[structure]
-
-
-def _at_least_one(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PostprocessingError(f"{name} is {value!r}, but must be an integer of at least 1.")
-
-
-def _positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise PostprocessingError(f"{name} is {value!r}, but must be a number above 0.")

@@ -16,6 +16,7 @@ from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.geometry import bounding_box, crop, pasted_like
 from nnunet_kits.labels import Label
 from nnunet_kits.postprocessing.operations import OPERATIONS
+from nnunet_kits.postprocessing.voxel import Voxel, mm3_of
 from nnunet_kits.shipped import read_shipped, shipped_names
 
 CHAINS_FOLDER = Path(__file__).parent / "chains"
@@ -30,9 +31,9 @@ class Step:
     operation: str
     parameters: Mapping[str, Any]
 
-    def apply(self, labels: NDArray[np.uint8], voxel_mm3: float) -> NDArray[np.uint8]:
-        """The label map after this operation; ``voxel_mm3`` is the volume of a voxel."""
-        return OPERATIONS[self.operation](labels, voxel_mm3, **self.parameters)
+    def apply(self, labels: NDArray[np.uint8], voxel: Voxel | float) -> NDArray[np.uint8]:
+        """The label map after this operation; ``voxel`` is a voxel, or its volume."""
+        return OPERATIONS[self.operation](labels, voxel, **self.parameters)
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in a file."""
@@ -117,13 +118,13 @@ def parse_step(content: Any, where: str) -> Step:
 
 
 def apply_chain(
-    labels: NDArray[np.uint8], voxel_mm3: float, chain: Chain
+    labels: NDArray[np.uint8], voxel: Voxel | float, chain: Chain
 ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
     """Do every step of a chain.
 
     Args:
         labels: three-dimensional label map, any order of axes.
-        voxel_mm3: volume of a voxel.
+        voxel: a voxel, or its volume where no step measures lengths.
         chain: what to do.
 
     Returns:
@@ -135,8 +136,8 @@ def apply_chain(
     part = np.array(crop(labels, inside), order="C")
     done = []
     for step in chain.steps:
-        before, part = part, step.apply(part, voxel_mm3)
-        done.append({**step.as_json(), "changed_ml": _changes_ml(before, part, voxel_mm3)})
+        before, part = part, step.apply(part, voxel)
+        done.append({**step.as_json(), "changed_ml": _changes_ml(before, part, mm3_of(voxel))})
     return pasted_like(labels, inside, part), done
 
 
