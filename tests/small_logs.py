@@ -11,6 +11,7 @@ Please cite the following paper when using nnU-Net:
 
 """
 BEGIN = datetime(2026, 11, 20, 8, 0, 0)
+NOW = BEGIN.timestamp() + 7200
 
 
 def dice_of(epoch):
@@ -22,7 +23,7 @@ def log(epochs, begin=BEGIN, seconds=60.0, head=True, validates=10, compiled=Fal
     lines, now = [HEAD] if head else [], begin
 
     def say(text):
-        lines.append(f"{now.isoformat(sep=' ')}.062604: {text} ")
+        lines.append(f"{now.isoformat(' ', 'seconds')}.062604: {text} ")
 
     say(f"This split has 40 training and {validates} validation cases.")
     if compiled:
@@ -58,7 +59,7 @@ def done(epochs, begin=BEGIN, predicted=(), complete=True, **options):
     return text + ("2026-11-20 09:05:00.100000: Validation complete \n" if complete else "")
 
 
-def write_fold(fold, *logs, epochs=None, checkpoints=(), dice=None, age=0.0, now=1.8e9):
+def write_fold(fold, *logs, epochs=None, checkpoints=(), dice=None, age=0.0, now=NOW):
     """A fold's folder; the newest log was changed ``age`` seconds before ``now``."""
     fold.mkdir(parents=True)
     for number, text in enumerate(logs):

@@ -11,7 +11,12 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from line import PLANS, TRAINER, World
+
+from nnunet_kits.model_folder import ModelFolder
+from nnunet_kits.status.folds import read_fold
+from nnunet_kits.status.overview import read_overview
 
 pytestmark = pytest.mark.slow
 CASCADE = "3d_cascade_fullres"
@@ -188,7 +193,34 @@ def test_a_killed_training_goes_on_and_a_damaged_checkpoint_is_stepped_over(prep
     resumed.communicate()
     output = "".join(lines)
     assert "checkpoint_latest.pth is damaged: going on from checkpoint_" in output, output[-3000:]
-    assert int(lines[-1].split()[-1]) >= 1, "it began again at epoch 0"
+    begun = int(lines[-1].split()[-1])
+    assert begun >= 1, "it began again at epoch 0"
+
+    model = ModelFolder.at(folder.parent)
+    found = read_fold(model, "0", time.time())
+    told = torch.load(folder / "checkpoint_best.pth", weights_only=False)["logging"]
+    assert (found.state, found.epochs, found.epochs_done, found.history.begun) == ("running", 400, begun, begun)
+    assert read_fold(model, "0", time.time() + 3600).state == "stopped"
+    known = range(min(begun, len(told["ema_fg_dice"])))
+    assert len(known) >= 1
+    ema, seconds = found.history.ema_dice(), found.history.seconds
+    assert [ema[epoch] for epoch in known] == pytest.approx([told["ema_fg_dice"][epoch] for epoch in known], abs=1e-3)
+    spans = [told["epoch_end_timestamps"][epoch] - told["epoch_start_timestamps"][epoch] for epoch in known]
+    assert [seconds[epoch] for epoch in known] == pytest.approx(spans, abs=0.01)
+
+
+def test_the_folds_of_a_real_cascade_are_finished_with_nnunets_own_scores(trained):
+    folds = {(fold.model.configuration, fold.name): fold for fold in read_overview(trained.root).folds}
+    for key in (("3d_lowres", "0"), ("3d_lowres", "1"), (CASCADE, "0")):
+        fold = folds[key]
+        summary = json.loads((fold.model.fold(fold.name) / "validation" / "summary.json").read_text())
+        assert (fold.state, fold.epochs_done, fold.epochs, fold.error, fold.remarks) == ("finished", 1, 1, "", ())
+        assert fold.validation_dice == pytest.approx(summary["foreground_mean"]["Dice"])
+        assert fold.history.predicted == {
+            case["prediction_file"].split("/")[-1][:10] for case in summary["metric_per_case"]
+        }
+        told = torch.load(fold.model.fold(fold.name) / "checkpoint_final.pth", weights_only=False)["logging"]
+        assert [fold.ema_dice] == pytest.approx(told["ema_fg_dice"], abs=1e-3)
 
 
 def test_stock_plans_and_stock_preprocessing_train_our_trainer_too(prepared):

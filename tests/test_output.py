@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
+from small_logs import log, write_fold
 
 from nnunet_kits import doctor
 from nnunet_kits.cli.main import VERBS, main
@@ -32,6 +33,7 @@ def data(tmp_path_factory):
             if system == "poor":
                 labels[labels == 2] = 1
             nib.save(nib.Nifti1Image(labels, truth.affine), root / system / f"{folder.name}.nii.gz")
+    write_fold(root / "results" / "Dataset220_KiTS2023" / "ResUNetTrainer__KiTSCascadePlans__2d" / "fold_0", log([0]))
     for system in ("good", "poor"):
         assert main(["evaluate", str(root / system), str(root / "kits" / "dataset"), "--year", "23"]) == 0
     return root
@@ -76,6 +78,7 @@ def line_of(verb, data, out):
         "predict": f"-i {tree} -o {out} --fine {out}",
         "postprocess": f"{data / 'good'} {out} --chain clean",
         "evaluate": f"{data / 'good'} {tree} --year 23 -o {out}",
+        "status": f"{data / 'results'}",
         "rank": f"{data / 'good'} {data / 'poor'}",
         "compare": f"{data / 'good'} {data / 'poor'} --bootstrap 1000",
         "measure": f"{data / 'good'} -o {out}",
@@ -113,6 +116,10 @@ def test_every_verb_prints_one_json_document_and_nothing_else_with_the_documente
         assert (len(found["restored"]), found["failed"]) == (3, {})
     if verb == "evaluate":
         assert found == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    if verb == "status":
+        assert [(fold["trainer"], fold["fold"], fold["epochs_done"]) for fold in found["folds"]] == [
+            ("ResUNetTrainer", "0", 1)
+        ]
     if verb == "rank":
         assert [row["team_name"] for row in found] == ["good", "poor"]
     if verb == "compare":

@@ -24,6 +24,7 @@ VERBS = (
     "recipes",
     "run",
     "cascade",
+    "status",
     "models",
     "predict",
     "restore",

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-
 from nnunet_kits.reporting import figures
+from nnunet_kits.reporting.charts import Chart, chart, training_curves
 from nnunet_kits.reporting.palette import LABEL_COLOURS, LABEL_NAMES, css
-from nnunet_kits.reporting.pictures import CasePictures, data_uri
+from nnunet_kits.reporting.pictures import CasePictures
 from nnunet_kits.reporting.shading import WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, legend_colours
 from nnunet_kits.reporting.study import Finding
 from nnunet_kits.reporting.tables import SCORES, Table, measure_table, score_table, scores_of, size_table
@@ -42,14 +41,6 @@ class Study:
     def scored(self) -> list[Mapping[str, Any]]:
         """The scores of the cases that have a reference."""
         return scores_of(self.findings)
-
-
-class Chart(NamedTuple):
-    """A chart: what stands over it, what is read to those who cannot see it, and where it is."""
-
-    caption: str
-    alt: str
-    uri: str
 
 
 class Article(NamedTuple):
@@ -81,7 +72,7 @@ def score_charts(study: Study) -> list[Chart]:
     if len(scored) < FEWEST_FOR_CHARTS:
         return []
     return [
-        _chart(title, f"{title}: box plots of {', '.join(numbers)}", figures.score_boxes(numbers))
+        chart(title, f"{title}: box plots of {', '.join(numbers)}", figures.score_boxes(numbers))
         for kind, title in SCORES.items()
         if (numbers := {name: [scores[kind][name] for scores in scored] for name in scored[0][kind]})
     ]
@@ -135,7 +126,7 @@ def articles(study: Study) -> list[Article]:
 
 def training(study: Study) -> list[tuple[str, list[Chart]]]:
     """Name of each model, and the curves of its folds."""
-    return [(model.name, list(_curves(model))) for model in study.models]
+    return [(model.name, training_curves(model.histories)) for model in study.models]
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
@@ -181,19 +172,6 @@ def voxels(found: Finding) -> str:
     (planes, rows, columns), (z, y, x) = found.shape_zyx, found.spacing_zyx_mm
     slices = "1 axial slice" if planes == 1 else f"{planes} axial slices"
     return f"CT `{found.image}`: {slices}, {z:.2f} mm apart, of {rows} × {columns} voxels of {y:.2f} × {x:.2f} mm."
-
-
-def _curves(model: TrainedModel) -> Iterator[Chart]:
-    for title, draw in (
-        ("Loss: training solid, validation dashed", figures.loss_curves),
-        ("Pseudo Dice on validation patches, mean over classes", figures.dice_curves),
-    ):
-        if (figure := draw(model.histories)) is not None:
-            yield _chart(title, title, figure)
-
-
-def _chart(caption: str, alt: str, figure: Figure) -> Chart:
-    return Chart(caption, alt, data_uri(figures.to_svg(figure), "svg+xml"))
 
 
 def _outlined(study: Study) -> bool:

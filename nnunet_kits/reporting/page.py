@@ -2,8 +2,10 @@
 
 import re
 import time
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -15,12 +17,24 @@ TEMPLATE = "report.html.jinja"
 
 
 def render(title: str, intro: str, study: Study) -> str:
-    """The whole page. Every text is escaped; what stands between backticks in prose is set as code.
+    """The report's whole page.
 
     Args:
         title: heading.
         intro: paragraphs, with blank lines between them.
         study: what the page tells.
+    """
+    return render_sections(title, intro, sections(study))
+
+
+def render_sections(title: str, intro: str, content: Iterable[tuple[str, Sequence[tuple[str, Any]]]]) -> str:
+    """A whole page. Every text is escaped; what stands between backticks in prose is set as code.
+
+    Args:
+        title: heading.
+        intro: paragraphs, with blank lines between them.
+        content: title of every section, and kind and content of the blocks in it; the template has a macro for each
+            kind.
     """
     return (
         _environment()
@@ -28,7 +42,7 @@ def render(title: str, intro: str, study: Study) -> str:
         .render(
             title=title,
             intro=[paragraph for paragraph in re.split(r"\n\s*\n", intro.strip()) if paragraph],
-            sections=sections(study),
+            sections=content,
             version=__version__,
             time=time.strftime("%Y-%m-%d %H:%M"),
         )

@@ -32,6 +32,7 @@ class Table:
         rows: from top to bottom; a cell that is a number is a score from 0 to 1.
         groups: (title, columns) over the columns after the first; empty for none.
         linked: names of rows that have a section of their own.
+        words: titles of columns that are no numbers.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Table:
     rows: Sequence[Row]
     groups: Sequence[tuple[str, int]] = ()
     linked: Sequence[str] = ()
+    words: Sequence[str] = ("Side",)
 
     @property
     def starts(self) -> list[int]:
