@@ -9,7 +9,7 @@ SMP = ["segmentation-models-pytorch>=0.4"]
 DICOM = ["pydicom>=3", "pylibjpeg>=2", "pylibjpeg-libjpeg>=2", "pylibjpeg-openjpeg>=2", "highdicom>=0.24"]
 WORKFLOW = ["snakemake>=9.27,<10", "snakemake-executor-plugin-slurm>=2.8", "pyyaml>=6"]
 TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4"]
-TEST += [*SMP, *DICOM, *WORKFLOW]
+TEST += ["playwright>=1.50", *SMP, *DICOM, *WORKFLOW]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
 
 setup(
@@ -26,7 +26,7 @@ setup(
         "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
         + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json", "models/entries/*.json"]
         + ["recipes/*.json", "workflow/Snakefile", "workflow/profiles/*.yaml"]
-        + ["reporting/*.jinja", "reporting/*.css"],
+        + ["reporting/*.jinja", "reporting/*.css", "reporting/*.js"],
     },
     install_requires=[
         "nnunetv2>=2.8.1,<2.9",

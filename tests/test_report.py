@@ -152,7 +152,9 @@ def test_the_report_holds_everything_in_one_file_and_asks_no_network(folders, mo
     assert re.findall(r'(?:src|href)="(?!data:image/(?:png|jpeg|svg\+xml);base64,|#case-)', text) == []
     assert "url(" not in text
     assert "@import" not in text
-    assert "<script" not in text
+    scripts = re.findall(r"<script([^>]*)>", text)
+    data = ['type="application/octet-stream" class="hu"', 'type="application/octet-stream" class="labels"']
+    assert [script.strip() for script in scripts] == [*data * 3, ""]  # the slices of each case, and the viewer
     assert text.count("data:image/png;base64,") == 3 * 3  # the planes of each case
     for chart in charts_of(text):
         assert set(re.findall(r'(?:href|src)="([^"])|url\((.)', chart)) <= {("#", ""), ("", "#")}
@@ -210,7 +212,7 @@ def test_a_lesion_too_small_for_the_decimals_is_listed_and_not_as_nothing(folder
     _, reference = case_arrays()
     reference[11, 20, 70] = Label.CYST  # 0.005 mL
     write_volume(folders / "predictions" / "case_00001.nii.gz", reference, KITS_AFFINE)
-    (row,) = re.findall(r"<tr><th scope=\"row\">cyst 2</th>.*</tr>", run_verb(folders))
+    (row,) = re.findall(r"<tr[^>]*><th scope=\"row\">cyst 2</th>.*</tr>", run_verb(folders))
     assert re.findall(r"<td[^>]*>([^<]*)", row)[1] == "&lt; 0.1"
 
 
@@ -223,8 +225,8 @@ def test_every_label_map_is_measured_once(folders, monkeypatch):
 
 
 def test_the_template_and_the_style_sheet_are_installed_with_the_package():
-    files = {"report.html.jinja", "style.css"}
-    assert files == {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix in (".jinja", ".css")}
+    files = {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix not in (".py", "")}
+    assert files == {"report.html.jinja", "style.css", "viewer.css", "viewer.js"}
     setup = (Path(__file__).parents[1] / "setup.py").read_text(encoding="utf-8")
     patterns = re.findall(r'"reporting/([^"]+)"', setup)
     assert all(any(fnmatch.fnmatch(name, pattern) for pattern in patterns) for name in files)

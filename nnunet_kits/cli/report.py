@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnunet_kits.cli.numbers import whole_from_one
+from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 from nnunet_kits.errors import KitsError
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
@@ -48,6 +48,18 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     add("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
     add("--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)")
+    add(
+        "--viewer",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="each of these cases with its slices to scroll through (default: with)",
+    )
+    add(
+        "--viewer-mb",
+        type=from_zero,
+        metavar="MB",
+        help="megabytes of the page for the slices of each case (default: 6, or less that all together have 120)",
+    )
     add("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
     report.set_defaults(run=run)
 
@@ -81,6 +93,7 @@ def run(options: argparse.Namespace) -> Result:
             facts=_facts(options, cases, year),
             models=models,
             pictures=options.pictures,
+            viewer_mb=options.viewer_mb if options.viewer else 0.0,
             workers=options.np,
         )
         means = _means(findings)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from nnunet_kits.reporting import figures
 from nnunet_kits.reporting.charts import Chart, chart, training_curves
-from nnunet_kits.reporting.palette import LABEL_COLOURS, LABEL_NAMES, css
+from nnunet_kits.reporting.palette import DIFFERENCE_COLOURS, LABEL_COLOURS, LABEL_NAMES, css
 from nnunet_kits.reporting.pictures import CasePictures
-from nnunet_kits.reporting.shading import WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, legend_colours
+from nnunet_kits.reporting.shading import FILL, WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, WINDOWS_HU, legend_colours
 from nnunet_kits.reporting.study import Finding
 from nnunet_kits.reporting.tables import SCORES, Table, measure_table, score_table, scores_of, size_table
 from nnunet_kits.reporting.trained_model import TrainedModel
@@ -124,6 +124,18 @@ def articles(study: Study) -> list[Article]:
     ]
 
 
+def viewer(study: Study) -> dict[str, Any]:
+    """The windows and the colours of the viewer, where a case has one."""
+    if not any(pictures.volume for pictures in study.pictures.values()):
+        return {}
+    return {
+        "windows": [(name, f"{level:g} {width:g}") for name, (level, width) in WINDOWS_HU.items()],
+        "opacity": round(100 * FILL),
+        "labels": [css(colour) for colour in LABEL_COLOURS.values()],
+        "differences": {name: css(colour) for name, colour in DIFFERENCE_COLOURS.items()},
+    }
+
+
 def training(study: Study) -> list[tuple[str, list[Chart]]]:
     """Name of each model, and the curves of its folds."""
     return [(model.name, training_curves(model.histories)) for model in study.models]
@@ -143,6 +155,7 @@ LAYOUT: tuple[tuple[str, str, Callable[[Study], Any]], ...] = (
     ("Cases", "text", cases_explained),
     ("Cases", "legend", legend),
     ("Cases", "articles", articles),
+    ("Cases", "viewer", viewer),
     ("Training", "models", training),
     ("What was run", "facts", facts),
 )

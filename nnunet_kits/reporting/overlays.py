@@ -63,7 +63,7 @@ class Panel:
 
 def render_planes(case: Case) -> list[Image.Image]:
     """Axial, coronal and sagittal plane with overlay, through the largest lesion, all to one scale."""
-    box = _body_box(case)
+    box = body_box(case)
     indices = zip(geometry.PLANES, point_of_interest(case), strict=True)
     return _to_one_scale(case, [Panel(plane, index, box) for plane, index in indices])
 
@@ -109,9 +109,31 @@ def point_of_interest(case: Case) -> tuple[int, int, int]:
     return z, y, x
 
 
+def labelled(case: Case) -> NDArray[np.bool_]:
+    """Voxels that the prediction or the reference labels."""
+    predicted: NDArray[np.bool_] = case.prediction > 0
+    return predicted if case.reference is None else predicted | (case.reference > 0)
+
+
+def body_box(case: Case) -> Box:
+    """The patient in-plane, from every fourth voxel; along z what is labelled, and as much again as fills a panel."""
+    step = 4
+    body = geometry.bounding_box(case.ct[:, ::step, ::step] > BODY_HU)
+    depth, height, width = case.ct.shape
+    _, (y0, y1), (x0, x1) = body or ((0, depth), (0, height), (0, width))
+    y, x = (y0 * step, min(height, y1 * step)), (x0 * step, min(width, x1 * step))
+    found = geometry.bounding_box(labelled(case))
+    if found is None:
+        return (0, depth), y, x
+    room_mm = (y[1] - y[0]) * case.spacing_zyx_mm[1] - (found[0][1] - found[0][0]) * case.spacing_zyx_mm[0]
+    volume = geometry.whole_box(case.ct.shape)
+    z, _, _ = geometry.grow_box(found, max(MARGIN_MM, room_mm / 2), case.spacing_zyx_mm, volume)
+    return z, y, x
+
+
 def _slices_through(case: Case, count: int) -> tuple[Box, NDArray[np.intp]]:
     """The labelled box with its margin, and the indices of slices evenly spaced from its top to its bottom."""
-    box = geometry.bounding_box(_labelled(case)) or _body_box(case)
+    box = geometry.bounding_box(labelled(case)) or body_box(case)
     top, bottom = box[0]
     borders = np.linspace(top, bottom, count + 1)
     middles = ((borders[:-1] + borders[1:]) / 2).astype(np.intp) if bottom - top > count else np.arange(top, bottom)
@@ -155,25 +177,3 @@ def _draw(case: Case, panel: Panel, pixels_per_mm: float) -> Image.Image:
     length = case.ct.shape[geometry.PLANES.index(panel.plane)]
     title = f"{panel.plane} {panel.index + 1}/{length}"
     return annotate(Image.fromarray(picture).convert("RGB"), panel.plane, title, pixels_per_mm, marks)
-
-
-def _labelled(case: Case) -> NDArray[np.bool_]:
-    """Voxels that the prediction or the reference labels."""
-    labelled: NDArray[np.bool_] = case.prediction > 0
-    return labelled if case.reference is None else labelled | (case.reference > 0)
-
-
-def _body_box(case: Case) -> Box:
-    """The patient in-plane, from every fourth voxel; along z what is labelled, and as much again as fills a panel."""
-    step = 4
-    body = geometry.bounding_box(case.ct[:, ::step, ::step] > BODY_HU)
-    depth, height, width = case.ct.shape
-    _, (y0, y1), (x0, x1) = body or ((0, depth), (0, height), (0, width))
-    y, x = (y0 * step, min(height, y1 * step)), (x0 * step, min(width, x1 * step))
-    labelled = geometry.bounding_box(_labelled(case))
-    if labelled is None:
-        return (0, depth), y, x
-    room_mm = (y[1] - y[0]) * case.spacing_zyx_mm[1] - (labelled[0][1] - labelled[0][0]) * case.spacing_zyx_mm[0]
-    volume = geometry.whole_box(case.ct.shape)
-    z, _, _ = geometry.grow_box(labelled, max(MARGIN_MM, room_mm / 2), case.spacing_zyx_mm, volume)
-    return z, y, x

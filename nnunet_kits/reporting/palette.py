@@ -15,10 +15,14 @@ VERMILION: Colour = (213, 94, 0)
 BLUISH_GREEN: Colour = (0, 158, 115)
 REDDISH_PURPLE: Colour = (204, 121, 167)
 SKY_BLUE: Colour = (86, 180, 233)
+YELLOW: Colour = (240, 228, 66)
 
 LABEL_COLOURS: dict[Label, Colour] = {Label.KIDNEY: BLUISH_GREEN, Label.TUMOR: VERMILION, Label.CYST: SKY_BLUE}
 LABEL_NAMES: dict[Label, str] = {Label.KIDNEY: "Kidney", Label.TUMOR: "Tumor", Label.CYST: "Cyst"}
 """What the legend says; the first letter stands in the pictures."""
+
+DIFFERENCE_COLOURS: dict[str, Colour] = {"missed": BLUE, "extra": REDDISH_PURPLE, "another label": YELLOW}
+"""Of voxels that prediction and reference label differently."""
 
 REGION_COLOURS: dict[str, Colour] = {
     "kidney_and_mass": BLUISH_GREEN,

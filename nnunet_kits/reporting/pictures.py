@@ -13,6 +13,7 @@ from nnunet_kits.geometry import PLANES
 from nnunet_kits.reporting.canvas import beside
 from nnunet_kits.reporting.overlays import render_planes, render_slices, render_strip
 from nnunet_kits.reporting.study import ReportCase, load_case
+from nnunet_kits.reporting.volume import Volume, embed
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,20 @@ class CasePictures:
     Attributes:
         planes: (plane, picture): axial, coronal and sagittal through the largest lesion.
         slices: (index, picture without overlay, with overlay) of axial slices from head to feet.
+        volume: what the viewer shows; None without one.
     """
 
     planes: list[tuple[str, str]]
     slices: list[tuple[int, str, str]]
+    volume: Volume | None = None
 
 
-def draw_case(case: ReportCase) -> CasePictures:
+def draw_case(case: ReportCase, viewer_mb: float = 0.0) -> CasePictures:
     """The pictures of a case for the page.
+
+    Args:
+        case: its files.
+        viewer_mb: megabytes of the page that its viewer may take; 0 for none.
 
     Raises:
         KitsError: a file cannot be read, or the case's files do not lie on one grid.
@@ -38,6 +45,7 @@ def draw_case(case: ReportCase) -> CasePictures:
     return CasePictures(
         [(plane, _png(image)) for plane, image in zip(PLANES, render_planes(shown), strict=True)],
         [(index, _jpeg(plain), _jpeg(overlaid)) for index, plain, overlaid in render_slices(shown)],
+        embed(shown, viewer_mb) if viewer_mb else None,
     )
 
 

@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 PICTURES = 40
 """Cases shown with pictures unless told otherwise; a case adds one to two megabytes."""
 
+VIEWER_MB, VIEWERS_MB = 6.0, 120.0
+"""Megabytes of the page that the viewer of a case, and those of all cases, take unless told otherwise."""
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -35,6 +38,7 @@ def write_report(
     facts: Sequence[tuple[str, str]] = (),
     models: Sequence[TrainedModel] = (),
     pictures: int = PICTURES,
+    viewer_mb: float | None = None,
     workers: int = 1,
 ) -> dict[str, Finding]:
     """Write the report. The worst cases come first; all text is escaped; text between backticks is set as code.
@@ -48,6 +52,8 @@ def write_report(
         facts: what was run: (name, value).
         models: what was trained.
         pictures: at most so many cases, the worst, are shown with pictures; the tables have all.
+        viewer_mb: megabytes of the page for the viewer of each of them; 0 for no viewer, None for :data:`VIEWER_MB`,
+            or less where :data:`VIEWERS_MB` are not enough for all.
         workers: processes.
 
     Returns:
@@ -63,7 +69,8 @@ def write_report(
     found = dict(_run(examine, tasks, workers, lambda one: "measured" if one.scores is None else "scored and measured"))
     findings = dict(sorted(found.items(), key=lambda item: (item[1].mean_score(), item[0])))
     shown = {name: by_name[name] for name in [*findings][: max(0, pictures)]}
-    drawn = dict(_run(draw_case, shown, workers, lambda _: "pictures"))
+    each_mb = min(VIEWER_MB, VIEWERS_MB / max(1, len(shown))) if viewer_mb is None else viewer_mb
+    drawn = dict(_run(partial(draw_case, viewer_mb=each_mb), shown, workers, lambda _: "pictures"))
     study = Study(findings, {name: drawn[name] for name in shown}, models, facts)
     try:
         write_text(path, render(title, intro, study))

@@ -13,6 +13,19 @@ from nnunet_kits.reporting.palette import LABEL_COLOURS, LABEL_NAMES, Colour
 WINDOW_LEVEL_HU, WINDOW_WIDTH_HU = 40.0, 400.0
 """The soft-tissue window of an abdominal CT."""
 
+WINDOWS_HU: dict[str, tuple[float, float]] = {
+    "kidney": (WINDOW_LEVEL_HU, WINDOW_WIDTH_HU),
+    "abdomen": (50.0, 400.0),
+    "renal mass (narrow)": (30.0, 150.0),
+    "bone": (400.0, 1800.0),
+    "lung": (-600.0, 1500.0),
+}
+"""Level and width of the viewer's windows: that of the pictures, and usual ones.
+
+Source: Radiopaedia, "Windowing (CT)", https://radiopaedia.org/articles/windowing-ct: soft tissues of the abdomen, liver
+(here for masses, whose enhancement it tells apart as it does the liver's), bone of the spine, lungs.
+"""
+
 FILL = 0.4
 """Opacity of the prediction."""
 

@@ -1,19 +1,20 @@
 """What a report is about: cases with their files, and what scoring and measuring them gives."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nnunet_kits.cases.finding import find_label_maps, scans_of
 from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
 from nnunet_kits.evaluation.references import References
-from nnunet_kits.geometry import canonical_spacing, to_canonical
+from nnunet_kits.geometry import canonical_affine, canonical_spacing, to_canonical
 from nnunet_kits.images import LabelMap, Volume, check_placed, check_same_grid, read_ct, read_labels
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import Measures, measure_labels
@@ -47,6 +48,7 @@ class Finding:
         image: name of the CT's file.
         shape_zyx: voxels of the case, in canonical orientation (see :mod:`nnunet_kits.geometry`).
         spacing_zyx_mm: voxel edges.
+        affine: (4, 4) canonical (z, y, x) index to RAS millimetres.
         true: measures of the reference, where there is one.
         scores: see :func:`nnunet_kits.evaluation.metrics.score_case`; None where there is no reference.
     """
@@ -55,8 +57,14 @@ class Finding:
     image: str
     shape_zyx: tuple[int, int, int]
     spacing_zyx_mm: tuple[float, float, float]
+    affine: NDArray[np.float64]
     true: Measures | None = None
     scores: Mapping[str, Any] | None = None
+
+    def to_zyx(self, place_mm: Sequence[float]) -> list[float]:
+        """Canonical (z, y, x) index of a place in RAS millimetres, to a hundredth of a voxel."""
+        away = np.asarray(place_mm, float) - self.affine[:3, 3]
+        return [round(float(index), 2) for index in np.linalg.solve(self.affine[:3, :3], away)]
 
     def mean_score(self) -> float:
         """Mean of Dice and surface Dice over the challenge's classes; infinity without a reference."""
@@ -126,7 +134,8 @@ def examine(task: tuple[ReportCase, str]) -> Finding:
         predicted = _measured(prediction, image)
         true = _measured(reference, image) if reference else None
     z, y, x = to_canonical(image.array, image.affine).shape
-    return Finding(predicted, case.image.name, (z, y, x), canonical_spacing(image.affine), true, scores)
+    affine = canonical_affine(image.array.shape, image.affine)
+    return Finding(predicted, case.image.name, (z, y, x), canonical_spacing(image.affine), affine, true, scores)
 
 
 def load_case(case: ReportCase) -> Case:

@@ -15,11 +15,15 @@ NOTHING = "–"
 
 
 class Row(NamedTuple):
-    """A row of a table; one without cells is a heading or a remark over all columns, told by its kind."""
+    """A row of a table; one without cells is a heading or a remark over all columns, told by its kind.
+
+    The target is where the viewer jumps: both ends of an axial diameter in the canonical volume, (z, y, x).
+    """
 
     name: str
     cells: Sequence[str | float] = ()
     kind: str = ""
+    target: Sequence[Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ def measure_table(found: Finding) -> Table:
         lesions = [m for m in measures.structures if m.structure in ("tumor", "cyst")]
         lesions.sort(key=lambda m: -m.volume_ml)
         for m in (*kidneys, *lesions[:LESIONS]):
-            rows.append(Row(_structure(m), [text(m) for text in MEASURES.values()]))
+            target = [found.to_zyx(end) for end in m.axial_diameter_ends_mm]
+            rows.append(Row(_structure(m), [text(m) for text in MEASURES.values()], target=target))
         if len(lesions) > LESIONS:
             rows.append(Row(f"and {len(lesions) - LESIONS} smaller lesions", kind="remark"))
         if not kidneys and not lesions:
