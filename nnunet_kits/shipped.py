@@ -1,11 +1,11 @@
 """Things that are JSON files, one a thing: those that the package ships, by name, and a user's own, by path."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import KitsError
+from nnunet_kits.json_files import read_json
 
 
 def shipped_names(folder: Path) -> list[str]:
@@ -35,7 +35,4 @@ def read_shipped(
     if not path.is_file():
         known = ", ".join(shipped_names(folder) if names is None else names)
         raise error(f"there is no {kind} {name_or_file!r}. Known: {known}; or give a .json file.")
-    try:
-        return path, json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise error(f"{path}: not a JSON file ({fault}).") from fault
+    return path, read_json(path, error)

@@ -225,14 +225,14 @@ def test_the_same_folder_is_not_given_to_two_rules_or_two_datasets(raw, made, ru
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: (f / "dataset.json").unlink(), "dataset.json: cannot be read"),
+        (lambda f: (f / "dataset.json").unlink(), "dataset.json: no such file"),
         (lambda f: change(f, file_ending=".mha"), "file_ending is '.mha'. Only .nii.gz and .nii can be derived from"),
         (lambda f: change(f, channel_names={"0": "CT", "1": "PET"}), "only CTs of one channel"),
         (lambda f: change(f, overwrite_image_reader_writer="Tiff3DIO"), "its images are read with Tiff3DIO, which"),
         (lambda f: (f / "labelsTr/case_00001.nii.gz").unlink(), "holds case_00001 without its label map; every case"),
         (lambda f: (f / "imagesTr/case_00001_0000.nii.gz").unlink(), "holds case_00001 without its image; every case"),
         (lambda f: save(f / "imagesTs/case_00001_0000.nii.gz", image_of(1)), "case_00001 is both in imagesTr and in"),
-        (lambda f: (f / "splits_final.json").write_text("[{}]"), "splits_final.json: cannot be read as nnU-Net's"),
+        (lambda f: (f / "splits_final.json").write_text("[{}]"), "splits_final.json: is not nnU-Net's"),
         (lambda f: save(f / "labelsTr/case_00000.nii.gz", labels_of(0, "23") * 9), "holds 9 ("),
         (lambda f: save(f / "labelsTr/case_00000.nii.gz", labels_of(0, "23")[1:]), "case_00000: the image is (6, 10,"),
         (lambda f: save(f / "labelsTr/case_00000.nii.gz", image_of(0)), "holds values that are no integers of 0 to"),

@@ -11,8 +11,8 @@ PACKAGE = ROOT / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
-    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "shipped", "complaints"},
-    {"images", "intensity", "resampling", "components", "cases"},
+    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "json_files", "complaints"},
+    {"images", "intensity", "resampling", "components", "cases", "shipped", "nnunet_files"},
     {"conversion", "phantom", "evaluation", "measurement", "preparation", "status", "models"}
     | {"architectures", "losses", "augmentation"},
     {"planning", "preprocessing", "training", "postprocessing", "derivation"},
@@ -31,8 +31,10 @@ NO_TORCH = {
     "model_folder",
     "geometry",
     "shipped",
-    "complaints",
     "values",
+    "json_files",
+    "complaints",
+    "nnunet_files",
     "images",
     "intensity",
     "resampling",

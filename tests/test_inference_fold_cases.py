@@ -67,7 +67,7 @@ def test_a_derived_datasets_cases_are_taken_from_its_source_where_that_is_asked_
     with pytest.raises(InferenceError, match=r"its imagesTr is not found\. Set nnUNet_raw, or name the CTs with -i"):
         fold_cases([model], ["1"])
     record.write_text("[]")
-    with pytest.raises(InferenceError, match=r"derivation\.json: does not say what the dataset was derived"):
+    with pytest.raises(InferenceError, match=r"derivation\.json: must be a JSON object, but is a list"):
         fold_cases([model], ["1"], by_source=True)
 
 

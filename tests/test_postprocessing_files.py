@@ -258,7 +258,7 @@ def test_one_folder_of_all_folds_is_divided_by_nnunets_splits(folds, tmp_path):
         save(merged / file.name, voxels(file))
     splits = tmp_path / "splits_final.json"
     val = [[f"case_{n:05d}" for n in (2 * fold, 2 * fold + 1)] for fold in range(3)]
-    splits.write_text(json.dumps([{"train": [], "val": cases} for cases in val]))
+    splits.write_text(json.dumps([{"train": ["case_00009"], "val": cases} for cases in val]))
     found = find_folds([merged], splits)
     assert {fold: list(cases) for fold, cases in found.items()} == {f"fold_{n}": cases for n, cases in enumerate(val)}
     (merged / "case_00003.nii.gz").unlink()

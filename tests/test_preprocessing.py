@@ -379,7 +379,7 @@ def test_what_is_missing_is_said_with_what_to_do(planned, nnunet):
     with pytest.raises(PreprocessingError, match="no training case"):
         preprocess_dataset(220, "SmallPlans")
     (ours / "dataset.json").write_text("{")
-    with pytest.raises(PreprocessingError, match=r"its dataset.json cannot be read .* Convert and plan it again"):
+    with pytest.raises(PreprocessingError, match=r"dataset\.json: not a JSON file .* Convert and plan it again"):
         preprocess_dataset(220, "SmallPlans")
 
 

@@ -31,7 +31,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """The JSON object that an earlier run wrote; None where there is none, or where it cannot be read."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -107,7 +107,7 @@ class Journal:
         for line in path.read_bytes().splitlines() if path.is_file() else []:
             try:
                 found = json.loads(line)
-            except ValueError:  # the last line of a run that was killed
+            except (ValueError, RecursionError):  # the last line of a run that was killed
                 continue
             if isinstance(found, list) and len(found) == 2 and isinstance(found[0], str):
                 self.results[found[0]] = found[1]

@@ -1,11 +1,11 @@
 """nnU-Net's ``splits_final.json``: which cases a fold trains and validates, and which are held out of all folds."""
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nnunet_kits.errors import KitsError
+from nnunet_kits.json_files import read_json, read_object
 
 SPLITS_FILE = "splits_final.json"
 HELD_OUT = "held_out"
@@ -25,15 +25,15 @@ def read_splits(file: Path, error: type[KitsError] = KitsError) -> list[Split]:
     Raises:
         KitsError: of that type.
     """
+    splits = read_json(file, error)
     try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
         sound = splits and all(
             isinstance(split[part], list) and split[part] and all(isinstance(name, str) for name in split[part])
             for split in splits
             for part in ("train", "val")
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
-        raise error(f"{file}: cannot be read as nnU-Net's {SPLITS_FILE} ({fault!r}).") from fault
+    except (TypeError, KeyError):
+        sound = False
     if not isinstance(splits, list) or not sound:
         raise error(f'{file}: is not nnU-Net\'s {SPLITS_FILE}, a list of {{"train": [cases], "val": [cases]}}.')
     return [{part: list(split[part]) for part in ("train", "val")} for split in splits]
@@ -73,10 +73,10 @@ def source_of_model(model: Path, error: type[KitsError] = KitsError) -> Path | N
     record = next((file for file in beside_training(model, "derivation.json") if file.is_file()), None)
     if record is None:
         return None
-    try:
-        return Path(json.loads(record.read_text(encoding="utf-8"))["source"])
-    except (OSError, ValueError, TypeError, KeyError) as fault:
-        raise error(f"{record}: does not say what the dataset was derived from ({fault!r}).") from fault
+    source = read_object(record, error).get("source")
+    if not isinstance(source, str):
+        raise error(f"{record}: does not say what the dataset was derived from: source is {source!r}. Derive it again.")
+    return Path(source)
 
 
 def held_out(splits: Sequence[Split], cases: Iterable[str]) -> list[str]:

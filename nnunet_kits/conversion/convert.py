@@ -81,7 +81,7 @@ def stale_splits(dataset: Path, preprocessed: Path) -> Path | None:
     old = preprocessed / dataset.name / "splits_final.json"
     try:
         differs = json.loads(old.read_text()) != json.loads((dataset / "splits_final.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return old if differs else None
 

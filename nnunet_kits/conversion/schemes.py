@@ -196,7 +196,7 @@ def _listed_cases(file: Path) -> list[str]:
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
         return [_names([entry])[0] if isinstance(entry, int) else f"case_{case_number(entry):05d}" for entry in given]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
         raise ConversionError(
             f"--hold-out {file}: is neither a share nor a JSON list of cases, as [3, 12] or "
             f'["case_00003", "case_00012"] ({error}).'

@@ -1,6 +1,5 @@
 """The raw dataset that another one is derived from: its cases, labels, reader and folds."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from nnunet_kits.derivation.label_change import SourceLabels
 from nnunet_kits.environment import find_dataset
 from nnunet_kits.errors import DerivationError
 from nnunet_kits.images.readers import READERS
+from nnunet_kits.nnunet_files import read_dataset_json
 
 DEFAULT_READER = "SimpleITKIO"
 """What nnU-Net reads NIfTI files with where dataset.json names nothing."""
@@ -72,12 +72,9 @@ def open_source(raw: Path, dataset_id: int) -> Source:
 def _dataset_json(folder: Path) -> dict[str, Any]:
     """dataset.json, where it describes what can be derived from."""
     path = folder / "dataset.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DerivationError(f"{path}: cannot be read ({error}). Is the conversion finished?") from error
-    if not isinstance(content, dict) or content.get("file_ending") not in ENDINGS:
-        given = content.get("file_ending") if isinstance(content, dict) else content
+    content = read_dataset_json(path, DerivationError, "Is the conversion finished?")
+    if content["file_ending"] not in ENDINGS:
+        given = content["file_ending"]
         raise DerivationError(f"{path}: file_ending is {given!r}. Only {' and '.join(ENDINGS)} can be derived from.")
     channels = content.get("channel_names", {})
     if len(channels) != 1 or "dataset" in content:

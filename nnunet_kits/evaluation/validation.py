@@ -1,6 +1,5 @@
 """What of a trained model can be scored fold by fold: its folds' validation, or predictions of the folds' cases."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from nnunet_kits.cases.splits import (
 from nnunet_kits.errors import EvaluationError
 from nnunet_kits.images import read_grid
 from nnunet_kits.model_folder import fold_folders
+from nnunet_kits.nnunet_files import read_dataset_json
 
 Files = dict[str, Path]
 """Case -> label map."""
@@ -98,16 +98,11 @@ def find_validation(
 
 
 def _dataset_json(model: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((model / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvaluationError(
-            f"{model}: its dataset.json cannot be read ({error}). Name the folder <trainer>__<plans>__<configuration> "
-            "of a trained model, below nnUNet_results/<dataset>."
-        ) from error
-    if not isinstance(content, dict):
-        raise EvaluationError(f"{model / 'dataset.json'}: is not a JSON object.")
-    return content
+    return read_dataset_json(
+        model / "dataset.json",
+        EvaluationError,
+        "Name the folder <trainer>__<plans>__<configuration> of a trained model, below nnUNet_results/<dataset>.",
+    )
 
 
 def _references(model: Path, references: Path | None, predictions: Files, of_dataset: bool) -> Files:

@@ -4,11 +4,12 @@ from nnunet_kits.images.dicom import SeriesVolume, read_headers, read_series, se
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_placed, check_same_grid
 from nnunet_kits.images.label_maps import LabelMap, checked_labels, count_labels, read_labels
 from nnunet_kits.images.nifti import Volume, read_ct, read_grid, read_integers, read_volume, write_volume
-from nnunet_kits.images.readers import AxisOrder, Scan, axis_order, read_scan
+from nnunet_kits.images.readers import NIFTI, AxisOrder, Scan, axis_order, read_scan
 from nnunet_kits.images.series import Found, Series, choose_series, find_series
 
 __all__ = [
     "AFFINE_TOLERANCE_MM",
+    "NIFTI",
     "AxisOrder",
     "Found",
     "Grid",

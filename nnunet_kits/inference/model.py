@@ -1,6 +1,5 @@
 """A trained nnU-Net model folder, loaded."""
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from nnunet_kits.inference.network import build_network, load_weights
 from nnunet_kits.inference.tiling import AXES, Tiling, Windows
 from nnunet_kits.intensity import planned_intensity
 from nnunet_kits.model_folder import FINAL, fold_folders
+from nnunet_kits.nnunet_files import read_dataset_json, read_plans
 from nnunet_kits.training.checkpoint_data import read_checkpoint
 
 
@@ -164,7 +164,8 @@ def load_model(
             f"{', '.join(found) or 'none'}. Choose with --folds or --checkpoint, or finish the training."
         )
     os.environ[TRAINER_VARIABLE] = with_shim(os.environ.get(TRAINER_VARIABLE))  # nnU-Net then finds our trainers
-    plans, dataset_json = (json.loads((folder / name).read_text("utf-8")) for name in ("plans.json", "dataset.json"))
+    plans = read_plans(folder / "plans.json", InferenceError, complete=True)
+    dataset_json = read_dataset_json(folder / "dataset.json", InferenceError)
     files = [folder / f"fold_{fold}" / checkpoint for fold in folds]
     read = [read_checkpoint(file, trust) for file in files]
     manager = PlansManager(plans)

@@ -21,8 +21,10 @@ from nnunetv2.preprocessing.resampling.default_resampling import compute_new_sha
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
 
 from nnunet_kits.atomic import atomic_path, write_text
+from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import PlanError
+from nnunet_kits.nnunet_files import read_dataset_json, read_fingerprint, read_plans
 from nnunet_kits.planning.presets import KINDS, Preset
 from nnunet_kits.resampling.scheme import NO_RESAMPLING
 
@@ -245,15 +247,18 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
     folder = nnunet_folder("nnUNet_preprocessed") / raw.name
     folder.mkdir(parents=True, exist_ok=True)
     _check_splits(raw / "splits_final.json", folder / "splits_final.json")
-    if not (folder / "dataset_fingerprint.json").is_file():
+    read_dataset_json(raw / "dataset.json", PlanError, "Convert it again.")
+    fingerprint = folder / "dataset_fingerprint.json"
+    if not fingerprint.is_file():
         logger.info(f"{raw.name}: no fingerprint yet, so it is extracted first (nnUNetv2_extract_fingerprint).")
         extract_fingerprint_dataset(dataset_id, num_processes=max(1, min(8, os.cpu_count() or 1)))
+    read_fingerprint(fingerprint, PlanError, "Delete it, and it is extracted again.")
     plans_file = folder / f"{preset.name}.json"
-    before = json.loads(plans_file.read_text()) if plans_file.is_file() else {"configurations": {}}
+    before = read_plans(plans_file, PlanError, "Delete it first.") if plans_file.is_file() else {"configurations": {}}
     planner = functools.partial(PLANNERS[preset.planner], preset=preset)
     with _some_augmentation_processes():
         plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
-    return plans_file, _stale(folder, before, json.loads(plans_file.read_text()))
+    return plans_file, _stale(folder, before, read_plans(plans_file, PlanError))
 
 
 @contextmanager
@@ -272,7 +277,7 @@ def _some_augmentation_processes() -> Iterator[None]:
 def _check_splits(raw: Path, preprocessed: Path) -> None:
     if not (raw.is_file() and preprocessed.is_file()):
         return
-    if json.loads(raw.read_text()) != json.loads(preprocessed.read_text()):
+    if read_splits(raw, PlanError) != read_splits(preprocessed, PlanError):
         raise PlanError(
             f"{preprocessed} differs from {raw}: the dataset was converted again with other cases or folds. "
             "Keep the one you trained with, or delete both results and the preprocessed file to start afresh."

@@ -16,6 +16,7 @@ from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.finding import find_label_maps
 from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.cases.records import Journal, file_key
+from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.errors import PostprocessingError
 from nnunet_kits.evaluation.metrics import score_case
 from nnunet_kits.evaluation.references import References
@@ -137,10 +138,7 @@ def _split_folds(folders: Sequence[Path], splits: Path) -> dict[str, dict[str, P
     if len(folders) != 1:
         raise PostprocessingError(f"With splits there is one folder of predictions, and {len(folders)} are given.")
     files = find_label_maps(folders[0])
-    try:
-        folds = {f"fold_{n}": list(split["val"]) for n, split in enumerate(json.loads(splits.read_text()))}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise PostprocessingError(f"{splits}: is not nnU-Net's splits_final.json ({error!r}).") from error
+    folds = {f"fold_{n}": split["val"] for n, split in enumerate(read_splits(splits, PostprocessingError))}
     missing = [case for cases in folds.values() for case in cases if case not in files]
     if missing:
         raise PostprocessingError(

@@ -20,6 +20,7 @@ from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.cases.records import Record, read_record, stamp
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import KitsError, PreprocessingError
+from nnunet_kits.nnunet_files import read_dataset_json, read_plans
 from nnunet_kits.preprocessing.memory import bytes_needed
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
 from nnunet_kits.preprocessing.record import ENDINGS, is_whole, remove_case, settings_digest
@@ -137,13 +138,17 @@ def open_dataset(dataset_id: int, plans_name: str) -> Dataset:
         raise PreprocessingError(
             f"{plans}: no such plans; found: {', '.join(known) or 'none'}. Run nnunet_kits plan -d {dataset_id} first."
         )
-    try:
-        content = json.loads((preprocessed / "dataset.json").read_text(encoding="utf-8"))
-        files = get_filenames_of_train_images_and_targets(str(raw), json.loads((raw / "dataset.json").read_text()))
-    except (OSError, ValueError) as error:
-        raise PreprocessingError(
-            f"{raw.name}: its dataset.json cannot be read ({error}). Convert and plan it again."
-        ) from error
+    read_plans(plans, PreprocessingError, f"Run nnunet_kits plan -d {dataset_id} again.", complete=True)
+    content, of_raw = (
+        read_dataset_json(folder / "dataset.json", PreprocessingError, "Convert and plan it again.")
+        for folder in (preprocessed, raw)
+    )
+    for folder, described in ((preprocessed, content), (raw, of_raw)):
+        if not described.get("file_ending") or not (described.get("channel_names") or described.get("modality")):
+            raise PreprocessingError(
+                f"{folder / 'dataset.json'}: file_ending or channel_names is missing. Convert and plan it again."
+            )
+    files = get_filenames_of_train_images_and_targets(str(raw), of_raw)
     if not files:
         raise PreprocessingError(f"{raw / 'imagesTr'}: no training case. Run nnunet_kits convert first.")
     return Dataset(raw, preprocessed, plans, content, files)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nnunet_kits.errors import PreprocessingError
 from nnunet_kits.geometry import Box, copy_planes, nonzero_box
-from nnunet_kits.images import Scan, read_scan, read_volume
+from nnunet_kits.images import NIFTI, Scan, check_same_grid, read_grid, read_scan, read_volume
 from nnunet_kits.intensity import planned_intensity
 from nnunet_kits.preprocessing.foreground import outside, sample_locations
 from nnunet_kits.resampling.grid import ModelGrid, model_grid
@@ -67,7 +67,10 @@ class FastPreprocessor(DefaultPreprocessor):
         """Read and preprocess one case; arguments and result as nnU-Net's method of this name."""
         managers = (plans_manager, configuration_manager)
         scan = read_files(image_files, plans_manager)
+        _check_finite(image_files, scan.array)
         seg = None if seg_file is None else read_files([seg_file], plans_manager).array
+        if seg_file is not None and seg is not None:
+            _check_labels(image_files[0], seg_file, seg, plans_manager.get_label_manager(dataset_json))
         case = self._normalised_case(scan.array, seg, scan.properties, *managers)
         del scan, seg  # what was read leaves its memory to the resampling
         return self._resampled_case(case, *managers, dataset_json)
@@ -183,6 +186,29 @@ def read_files(files: Sequence[str], plans: PlansManager) -> Scan:
     """
     reader = str(plans.plans["image_reader_writer"])
     return read_scan([Path(file) for file in files], reader, lambda: plans.image_reader_writer_class(), read_volume)
+
+
+def _check_finite(files: Sequence[str], array: NDArray[Any]) -> None:
+    """Refuse a scan with a value that is no number, or infinite: it would be spread over its neighbours."""
+    if array.dtype.kind == "f" and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        count = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise PreprocessingError(
+            f"{', '.join(files)}: {count} voxels are NaN or infinite, but a CT holds a number in each. Export it again."
+        )
+
+
+def _check_labels(image: str, file: str, seg: NDArray[Any], manager: Any) -> None:
+    """Refuse a label map with a value that the dataset has no label for, or that lies elsewhere than its image."""
+    allowed = [0, *manager.all_labels, *([manager.ignore_label] if manager.has_ignore_label else [])]
+    values = np.unique(seg)
+    foreign = values[~np.isin(values, allowed)]
+    if foreign.size:
+        raise PreprocessingError(
+            f"{file}: holds the value {foreign[0]:g}, but the labels of the dataset are "
+            f"{', '.join(map(str, sorted(set(allowed))))}. Convert the case again, or name the label in dataset.json."
+        )
+    if image.endswith(NIFTI) and file.endswith(NIFTI):
+        check_same_grid(file, read_grid(Path(image)), read_grid(Path(file)))
 
 
 def save_case(

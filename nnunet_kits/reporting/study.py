@@ -108,7 +108,14 @@ def year_of(predictions: Path) -> str:
     try:
         described = json.loads((predictions / "dataset.json").read_text(encoding="utf-8"))
         values = {value for entry in described["labels"].values() for value in np.atleast_1d(entry).tolist()}
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):  # none, or not as nnU-Net writes it
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ):  # none, or not as nnU-Net writes it
         return DEFAULT_YEAR
     release = str(described.get("release", "")).removeprefix("KiTS")
     if release in RELEASES:

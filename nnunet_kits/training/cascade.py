@@ -3,16 +3,17 @@
 Every step looks at what is on disk first, so that a killed run goes on where it was.
 """
 
-import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.environment import find_dataset, nnunet_folder, program
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.model_folder import ModelFolder
+from nnunet_kits.nnunet_files import read_plans
 from nnunet_kits.training.fold_state import flags_left
 from nnunet_kits.training.names import is_ours, join_after, parse_trainer_name, split_after
 from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
@@ -63,7 +64,7 @@ def load_cascade(
             f"dataset {dataset_id:03d} has no plans {plans_name} in {nnunet_folder('nnUNet_preprocessed')}. "
             f"Run: nnunet_kits plan -d {dataset_id} --preset {plans_name}"
         )
-    plans = json.loads(plans_file.read_text())
+    plans = read_plans(plans_file, TrainingError)
     name = next((c for c, given in plans["configurations"].items() if "previous_stage" in given), "")
     trainer = _named(trainer, previous_trainer)
     model = ModelFolder(nnunet_folder("nnUNet_results") / folder.name, trainer, plans_name, name)
@@ -105,8 +106,7 @@ def _splits(folder: Path) -> list[dict[str, list[str]]]:
             f"{file} is missing. nnunet_kits convert and nnunet_kits plan make it; for other datasets start and stop "
             "one nnUNetv2_train, which makes nnU-Net's own."
         )
-    splits: list[dict[str, list[str]]] = json.loads(file.read_text())
-    return splits
+    return read_splits(file, TrainingError)
 
 
 def steps_left(cascade: Cascade, folds: Sequence[int]) -> list[list[str]]:

@@ -5,7 +5,6 @@ into ``predicted_next_stage``. The next stage needs one for every case, so all f
 full-resolution data must have been preprocessed before. Here they are checked, and what is missing is said in commands.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.model_folder import FINAL, ModelFolder
+from nnunet_kits.nnunet_files import read_plans
 from nnunet_kits.training.names import split_after
 
 SHOWN = 8
@@ -97,7 +97,7 @@ def coarse_model_folder(fine: Path) -> Path | None:
         InferenceError: there is no such neighbour.
     """
     model, plans = ModelFolder.at(fine), fine / "plans.json"
-    stage = previous_stage(model, json.loads(plans.read_text()), Path()) if model and plans.is_file() else None
+    stage = previous_stage(model, read_plans(plans, InferenceError), Path()) if model and plans.is_file() else None
     if stage is None:
         return None
     if not stage.model.path.is_dir():

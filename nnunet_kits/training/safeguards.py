@@ -1,6 +1,5 @@
 """nnU-Net's trainer with safeguards: a cascade that knows what it stands on, and checkpoints that survive a kill."""
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.model_folder import ModelFolder
 from nnunet_kits.training import checkpoints
@@ -73,7 +73,7 @@ class SafeTrainer(nnUNetTrainer):
         if stage is None or self.local_rank != 0:
             return
         splits_file = Path(self.preprocessed_dataset_folder_base) / "splits_final.json"
-        splits = json.loads(splits_file.read_text()) if splits_file.is_file() else []
+        splits = read_splits(splits_file, TrainingError) if splits_file.is_file() else []
         problems = unusable_predictions(stage, keys)
         if problems:
             raise TrainingError(explain(stage, problems, splits))
