@@ -303,7 +303,7 @@ def make(root, step: Step):
 def note(root, name, made):
     """What ``run`` leaves of a recipe."""
     file = root / "runs" / name / "steps.json"
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"steps": [{"name": step.name, "command": step.command} for step in made]}))
 
 
@@ -369,6 +369,23 @@ def test_a_changed_copy_that_would_write_over_another_recipes_arrays_is_refused(
     (tmp_path / "mine.json").write_text(json.dumps(recipe))
     with pytest.raises(RecipeError, match=r"steps.json: plan_065_KiTSZhangPlans is 'nnunet_kits plan -d 65 --preset "):
         checked(str(tmp_path / "mine.json"), tmp_path, tree19)
+
+
+def test_a_smoke_run_and_a_whole_one_do_not_share_a_folder(few, tree19, tmp_path):
+    note(tmp_path, ZHANG, checked(few(ZHANG), tmp_path, tree19))
+    with pytest.raises(RecipeError, match=r"steps.json: convert_065 is 'nnunet_kits convert --year 19 "):
+        checked(few("kits19_zhang_preact"), tmp_path, tree19, smoke=True)
+
+
+def test_two_smoke_runs_share_a_folder_and_have_two_folds(few, tree19, tmp_path):
+    first = checked(ZHANG, tmp_path, tree19, smoke=True)
+    make(tmp_path, first[0])
+    note(tmp_path, ZHANG, first)
+    assert len(checked("kits19_zhang_preact", tmp_path, tree19, smoke=True)) == len(first) == 9
+    with pytest.raises(
+        RecipeError, match=r"--folds 2: kits19_zhang_resunet has folds 0 to 1, by conversion.splits by_num"
+    ):
+        checked(ZHANG, tmp_path, tree19, smoke=True, folds=(2,))
 
 
 # the command line

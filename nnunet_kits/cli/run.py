@@ -27,6 +27,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--until", metavar="STEP", help="a step's name, or a verb as train: only these, and what they need")
     add("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
     add("--num-gpus", type=whole_from_one, default=1, metavar="N", help="graphics cards of one training (default: 1)")
+    add("--smoke", action="store_true", help="the same steps with few cases, tiny networks and few iterations")
     add("--dry-run", action="store_true", required=True, help="print the commands, run nothing")
     parser.set_defaults(run=run)
 
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> Result:
         device=options.device or default_device(),
         num_gpus=options.num_gpus,
         until=options.until,
+        smoke=options.smoke,
     )
     steps = checked_steps(recipe, settings)
     environment = environment_of(settings)

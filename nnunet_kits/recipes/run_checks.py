@@ -19,6 +19,7 @@ from nnunet_kits.recipes.names import dataset_of, dataset_of_member, fold_count,
 from nnunet_kits.recipes.reading import read_members
 from nnunet_kits.recipes.recipe import Recipe
 from nnunet_kits.recipes.sequence import steps_of
+from nnunet_kits.recipes.smoke import reduced
 from nnunet_kits.recipes.steps import RunSettings, Step
 from nnunet_kits.releases import RELEASES
 
@@ -37,8 +38,11 @@ def checked_steps(recipe: Recipe, run: RunSettings) -> list[Step]:
     Raises:
         KitsError: what does not fit, and what to do.
     """
-    _check_folds(recipe, run)
+    if not run.smoke:
+        _check_folds(recipe, run)
     _check_data(recipe, run)
+    if run.smoke:  # which needs the data, and has fewer folds
+        _check_folds(reduced(recipe, run)[0], run)
     steps = steps_of(recipe, run)
     _check_datasets(recipe, run, steps)
     _check_other_runs(recipe, run, steps)
