@@ -121,6 +121,35 @@ def evaluate_two(folders):
     return evaluate_folder(two, folders / "references", "23", folders / "scores")
 
 
+def test_another_system_is_compared_by_case_and_the_table_says_what_few_cases_cannot_show(folders):
+    other = evaluate_two(folders)
+    worse = folders / "two" / "case_00001.nii.gz"
+    shutil.copy(folders / "predictions" / "case_00002.nii.gz", worse)
+    other = evaluate_folder(folders / "two", folders / "references", "23", folders / "scores")
+    text = run_verb(folders, "--compare", str(folders / "scores" / "metrics.json"))
+    rows = {row[0]: row[1:] for row in rows_of(text, "Comparison")}
+    first = other["mean"]["dice"]["tumor"]
+    assert rows["Dice_tumor"][:3] == [f"{first:.3f}", f"{first + 0.5:.3f}", "+0.5000"]
+    assert rows["Dice_tumor"][3:] == ["too few", "1", "1", "1 / 1 / 0"]
+    assert rows["all"] == ["2", "0", "1", "0", "1", "1", "1"]
+    assert "over the 2 cases that both were scored on" in text
+    assert "2 cases are too few for the bootstrap" in text
+    assert "Dice_tumor: second less first, by tumor volume" in text
+    assert "<h2>Comparison</h2>" not in run_verb(folders)
+
+
+def test_a_comparison_needs_scores_of_the_same_references(folders):
+    evaluate_two(folders)
+    scores = folders / "scores" / "metrics.json"
+    for more, references, said in (
+        (["--compare", str(scores)], False, "--compare needs the scores of these predictions: name --references"),
+        (["--compare", str(folders)], True, r"there is no .*metrics\.json\. nnunet_kits evaluate writes it"),
+        (["--compare", str(scores), "--year", "21"], True, "were scored by different rules: KiTS23"),
+    ):
+        with pytest.raises(KitsError, match=said):
+            run_verb(folders, *more, references=references)
+
+
 class Elements(HTMLParser):
     """Names of all elements and attributes of a page."""
 

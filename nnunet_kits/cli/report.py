@@ -46,6 +46,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="DIR",
         help="folder of a model that predicted: its training is shown; may be given again",
     )
+    add("--compare", type=Path, metavar="OTHER", help="compare with another system: metrics.json, a model, or a run")
     add("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
     add("--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)")
     add(
@@ -66,6 +67,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(options: argparse.Namespace) -> Result:
     """Score and measure the predictions and write the report, the pictures or both."""
+    from nnunet_kits.evaluation.scored import read_scored
     from nnunet_kits.reporting.report import write_pictures, write_report
     from nnunet_kits.reporting.study import find_cases, year_of
     from nnunet_kits.reporting.trained_model import read_model
@@ -74,6 +76,11 @@ def run(options: argparse.Namespace) -> Result:
         raise KitsError("Nothing to write. Name the HTML file with -o, or a folder for the pictures with --png.")
     if not options.predictions.exists():
         raise KitsError(f"{options.predictions}: no such file or folder. Name what nnUNetv2_predict wrote.")
+    if options.compare is not None and (options.references is None or options.output is None):
+        raise KitsError(
+            "--compare needs the scores of these predictions: name --references, and the HTML file with -o."
+        )
+    other = None if options.compare is None else read_scored(options.compare)
     beside = options.predictions if options.predictions.is_dir() else options.predictions.parent
     year = options.year or year_of(beside)
     cases = find_cases(options.images, options.predictions, options.references, year)
@@ -95,6 +102,7 @@ def run(options: argparse.Namespace) -> Result:
             pictures=options.pictures,
             viewer_mb=options.viewer_mb if options.viewer else 0.0,
             workers=options.np,
+            other=other,
         )
         means = _means(findings)
         for kind, found in means.items():

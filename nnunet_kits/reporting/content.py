@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from nnunet_kits.reporting import figures
+from nnunet_kits.reporting import comparison, figures
 from nnunet_kits.reporting.charts import Chart, chart, training_curves
 from nnunet_kits.reporting.palette import DIFFERENCE_COLOURS, LABEL_COLOURS, LABEL_NAMES, css
 from nnunet_kits.reporting.pictures import CasePictures
@@ -30,12 +30,14 @@ class Study:
         pictures: case -> its pictures, for the cases that are shown, in the same order.
         models: what was trained.
         facts: what was run: (name, value).
+        comparison: with another system, see :func:`nnunet_kits.evaluation.cross_validation.compare_scored`.
     """
 
     findings: Mapping[str, Finding]
     pictures: Mapping[str, CasePictures] = field(default_factory=dict)
     models: Sequence[TrainedModel] = ()
     facts: Sequence[tuple[str, str]] = ()
+    comparison: Mapping[str, Any] | None = None
 
     @property
     def scored(self) -> list[Mapping[str, Any]]:
@@ -146,10 +148,20 @@ def facts(study: Study) -> list[tuple[str, str]]:
     return [*study.facts, *(fact for model in study.models for fact in model.facts)]
 
 
+def _compared(fill: Callable[[Mapping[str, Any]], Any]) -> Callable[[Study], Any]:
+    """Fills a block of the comparison, where there is one."""
+    return lambda study: study.comparison and fill(study.comparison)
+
+
 LAYOUT: tuple[tuple[str, str, Callable[[Study], Any]], ...] = (
     ("Scores", "charts", score_charts),
     ("Scores", "text", score_charts_explained),
     ("Scores", "table", lambda study: score_table(study.findings, list(study.pictures))),
+    ("Comparison", "text", _compared(comparison.explained)),
+    ("Comparison", "charts", _compared(comparison.difference_charts)),
+    ("Comparison", "text", _compared(comparison.charts_explained)),
+    ("Comparison", "table", _compared(comparison.score_table)),
+    ("Comparison", "table", _compared(comparison.lesion_table)),
     ("Sizes", "text", sizes_explained),
     ("Sizes", "table", lambda study: size_table(study.findings, list(study.pictures))),
     ("Cases", "text", cases_explained),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from nnunet_kits.reporting.palette import BLUE, FOLD_COLOURS, REGION_COLOURS, css
+from nnunet_kits.reporting.palette import BLUE, FOLD_COLOURS, REGION_COLOURS, VERMILION, css
 from nnunet_kits.status.training_log import History
 
 FEWEST_FOR_A_BOX = 5
@@ -93,6 +93,38 @@ def _score_row(axes: Axes, row: int, values: Sequence[float], colour: str) -> No
     if values:
         mean = sum(values) / len(values)
         axes.plot([mean], [row], "D", markerfacecolor="white", markeredgecolor=INK, markersize=6, zorder=4)
+
+
+def differences_by_volume(points: Sequence[tuple[float, float]], bounds_ml: Sequence[float]) -> Figure:
+    """Differences of single cases over the volume of their tumours, and their mean between each two bounds.
+
+    Args:
+        points: (volume in mL, above 0; difference).
+        bounds_ml: ascending.
+    """
+    volumes = [volume for volume, _ in points]
+    low, high = min(volumes) / 1.3, max(volumes) * 1.3
+    edges = [low, *(bound for bound in bounds_ml if low < bound < high), high]
+    with matplotlib.style.context(STYLE, after_reset=True):
+        figure = Figure((WIDTH_IN, 2.6))
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        axes.axhline(0, color=INK, linewidth=0.8)
+        for bound in edges[1:-1]:
+            axes.axvline(bound, color=INK, linewidth=0.8, linestyle="--")
+        differences = [difference for _, difference in points]
+        axes.plot(volumes, differences, "o", color=css(BLUE), alpha=0.5, markersize=4.5, markeredgewidth=0)
+        for left, right in itertools.pairwise(edges):
+            inside = [difference for volume, difference in points if left <= volume < right]
+            if inside:
+                axes.plot([left, right], [sum(inside) / len(inside)] * 2, color=css(VERMILION), linewidth=2.4)
+        furthest = 1.1 * max(abs(difference) for difference in differences) or 0.1
+        axes.set_ylim(-furthest, furthest)
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.set_xlabel("tumor volume, mL", loc="right")
+    return figure
 
 
 def loss_curves(histories: Mapping[str, History]) -> Figure | None:

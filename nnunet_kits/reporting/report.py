@@ -9,6 +9,9 @@ from typing import TypeVar
 from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.parallel import run_all, with_progress
 from nnunet_kits.errors import ImageError
+from nnunet_kits.evaluation.case import protocol_of
+from nnunet_kits.evaluation.cross_validation import compare_scored
+from nnunet_kits.evaluation.scored import Scored
 from nnunet_kits.releases import DEFAULT_YEAR
 from nnunet_kits.reporting.content import Study
 from nnunet_kits.reporting.page import render
@@ -40,6 +43,7 @@ def write_report(
     pictures: int = PICTURES,
     viewer_mb: float | None = None,
     workers: int = 1,
+    other: Scored | None = None,
 ) -> dict[str, Finding]:
     """Write the report. The worst cases come first; all text is escaped; text between backticks is set as code.
 
@@ -55,12 +59,14 @@ def write_report(
         viewer_mb: megabytes of the page for the viewer of each of them; 0 for no viewer, None for :data:`VIEWER_MB`,
             or less where :data:`VIEWERS_MB` are not enough for all.
         workers: processes.
+        other: scores of another system, to compare these predictions with.
 
     Returns:
         Case -> its scores and measures, the worst first.
 
     Raises:
-        KitsError: a file cannot be read, files of one case do not lie on one grid, or the report cannot be written.
+        KitsError: a file cannot be read, files of one case do not lie on one grid, the other system was scored by other
+            rules or references, or the report cannot be written.
     """
     if not path.parent.is_dir():
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it, or choose another file for the report.")
@@ -68,10 +74,11 @@ def write_report(
     tasks = {name: (case, year) for name, case in by_name.items()}
     found = dict(_run(examine, tasks, workers, lambda one: "measured" if one.scores is None else "scored and measured"))
     findings = dict(sorted(found.items(), key=lambda item: (item[1].mean_score(), item[0])))
+    compared = None if other is None else compare_scored(other, _scored(findings, year))
     shown = {name: by_name[name] for name in [*findings][: max(0, pictures)]}
     each_mb = min(VIEWER_MB, VIEWERS_MB / max(1, len(shown))) if viewer_mb is None else viewer_mb
     drawn = dict(_run(partial(draw_case, viewer_mb=each_mb), shown, workers, lambda _: "pictures"))
-    study = Study(findings, {name: drawn[name] for name in shown}, models, facts)
+    study = Study(findings, {name: drawn[name] for name in shown}, models, facts, compared)
     try:
         write_text(path, render(title, intro, study))
     except OSError as error:
@@ -79,6 +86,13 @@ def write_report(
             f"{path}: cannot be written ({error.strerror}). Choose another file for the report."
         ) from error
     return findings
+
+
+def _scored(findings: Mapping[str, Finding], year: str) -> Scored:
+    """What the report's own scores are, to be compared."""
+    protocol = protocol_of(year)
+    cases = {case: found.scores for case, found in findings.items() if found.scores is not None}
+    return Scored("these predictions", cases, {"year": protocol.year, "tolerances_mm": dict(protocol.tolerances_mm)})
 
 
 def write_pictures(folder: Path, cases: Sequence[ReportCase], workers: int = 1) -> None:
