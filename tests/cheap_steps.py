@@ -1,4 +1,4 @@
-"""Runs of cheap steps, in this process or as a command that tests may kill: ``python cheap_steps.py ROOT``."""
+"""Runs of cheap steps, in this process or as a command that tests may kill: ``python cheap_steps.py ROOT PROFILE``."""
 
 import json
 import logging
@@ -41,13 +41,13 @@ def run(root, steps, jobs=None, profile="local", environment=None):
     return {outcome.step: outcome for outcome in found}
 
 
-def start(root, steps):
+def start(root, steps, profile="local"):
     """Run them in a session of their own, that can be killed as a whole."""
     file = root / "given.json"
     root.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps([[s.name, s.verb, s.command, s.after] for s in steps]))
     return subprocess.Popen(
-        [sys.executable, __file__, str(root)], start_new_session=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(root), profile], start_new_session=True, stdout=subprocess.PIPE, text=True
     )
 
 
@@ -84,7 +84,8 @@ if __name__ == "__main__":
     base = Path(sys.argv[1])
     given = json.loads((base / "given.json").read_text())
     try:
-        ended = run(base, [Step(name, verb, tuple(words), tuple(after)) for name, verb, words, after in given])
+        steps = [Step(name, verb, tuple(words), tuple(after)) for name, verb, words, after in given]
+        ended = run(base, steps, profile=sys.argv[2])
         print("\n".join(table(list(ended.values()))))
     except KeyboardInterrupt:
         sys.exit(130)

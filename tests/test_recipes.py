@@ -104,6 +104,18 @@ def check_nnunet_training(command):
 
 
 @each_recipe
+def test_arrays_are_made_after_their_plans(name):
+    made = {
+        (step.command[3], step.command[5].rpartition("/")[2].removesuffix(".json")): step.name
+        for step in steps(name)
+        if step.verb == "plan"
+    }
+    for step in steps(name):
+        if step.verb == "preprocess":
+            assert made[step.command[3], step.command[5]] in step.after
+
+
+@each_recipe
 def test_every_training_reads_arrays_of_its_own_plans(name):
     made = {(step.command[3], step.command[5]) for step in steps(name) if step.verb == "preprocess"}
     for step in steps(name):

@@ -265,7 +265,6 @@ def test_the_table_has_a_row_a_fold_and_what_is_to_be_known_below_it(world, caps
     steps = "7 steps: 2 finished, 1 running, 1 failed, 3 waiting"
     assert f"recipe smoke, {steps}, in {world.resolve() / 'runs' / 'smoke'}" in lines
     assert "  low_2   failed    logs/low_2.log: KeyError: 'tumor'" in lines
-    assert "  full_0  waiting   for low_2, which failed, low_1 and 1 more" in lines
     assert "  report  waiting   for full_0" in lines
     assert "5 folds: 2 waiting, 1 finished, 1 running, 1 failed" in lines
     assert "A fold counts as running while its log changes at least every 3 epochs' time (2 min at least;" in told

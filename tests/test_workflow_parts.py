@@ -13,11 +13,11 @@ from nnunet_kits.model_folder import BEST, FINAL, LATEST
 from nnunet_kits.recipes.steps import Resources, Step
 from nnunet_kits.workflow import locks
 from nnunet_kits.workflow.changes import fingerprint, steps_left
-from nnunet_kits.workflow.command import cards_of, job_prefix, snakemake_command, write_left
+from nnunet_kits.workflow.command import cards_of, snakemake_command, write_left
 from nnunet_kits.workflow.folder import DONE, REDO, RunFolder
 from nnunet_kits.workflow.outcome import duration
 from nnunet_kits.workflow.profile import Profile, find_profile, profile_names
-from nnunet_kits.workflow.queue import refuse_jobs_left
+from nnunet_kits.workflow.queue import job_prefix, refuse_jobs_left
 from nnunet_kits.workflow.resume import command_left
 from nnunet_kits.workflow.step import main
 
@@ -259,6 +259,18 @@ def test_on_this_machine_one_step_a_card_and_one_without_on_a_cluster_what_the_p
     assert (option(command, "--cores"), option(command, "--jobs")) == (None, None)
     assert option(command, "--slurm-jobname-prefix") == job_prefix(folder)
     assert option(snakemake_command(folder, slurm, 7, []), "--jobs") == "7"
+
+
+@pytest.mark.parametrize(("sacct", "given"), [(None, ["squeue"]), ("exit 1", ["squeue"]), ("exit 0", [])])
+def test_without_accounting_the_queue_is_asked_how_jobs_are(folder, tmp_path, monkeypatch, sacct, given):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if sacct:
+        (tmp_path / "sacct").write_text(f"#!/bin/sh\n{sacct}\n")
+        (tmp_path / "sacct").chmod(0o755)
+    command = snakemake_command(folder, find_profile("slurm"), None, [])
+    assert [command[command.index(o) + 1] for o in command if o == "--slurm-status-command"] == given
+    told = Profile(tmp_path / "mine.yaml", "slurm", frozenset({"slurm-status-command"}))
+    assert "--slurm-status-command" not in snakemake_command(folder, told, None, [])
 
 
 def test_a_step_that_needs_more_cards_than_there_are_is_refused(monkeypatch):

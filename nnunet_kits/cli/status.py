@@ -62,7 +62,6 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> Result:
     """Print the table once, or again and again."""
-    from nnunet_kits.status.folds import RUNNING, STOPPED
     from nnunet_kits.status.words import as_data, as_lines, explained
 
     if options.watch is not None and options.json:
@@ -72,8 +71,7 @@ def run(options: argparse.Namespace) -> Result:
     overview = _look(options)
     if options.watch is None:
         print("\n".join(as_lines(overview)))
-        if any(fold.state in (RUNNING, STOPPED) for fold in overview.folds):
-            logger.info(textwrap.fill(explained(), WIDTH))
+        logger.info(textwrap.fill(explained(), WIDTH))
         if options.html is not None:
             logger.info(options.html)
     try:

@@ -94,4 +94,5 @@ def preprocess(line: Line, key: str) -> None:
         configuration = array_configuration(preset, member.configuration)
         words = ("-d", str(number), "-p", plans_of(member), "-c", configuration)
         name = f"preprocess_{number:03d}_{plans_of(member)}_{configuration}"
+        last = [f"plan_{number:03d}_{plans_of(member)}", *last]
         last = [line.kits(name, "preprocess", words, last, line.needs.preprocess(preset, configuration))]

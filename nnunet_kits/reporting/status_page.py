@@ -54,5 +54,5 @@ def _fold_rows(folds: list[Fold]) -> Iterator[Row]:
 
 
 def _step_table(run: Run) -> Table:
-    rows = [Row(step.name, [step.state, words.step_note(step, run)]) for step in run.steps]
+    rows = [Row(step.name, [step.state, words.step_note(step)]) for step in run.steps]
     return Table(f"Steps of {run.recipe}", ["step", "state", "what"], rows, words=WORDS)

@@ -5,13 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from nnunet_kits.cases.splits import listed
-from nnunet_kits.status.folds import FAILED, FINISHED, QUIET_EPOCHS, QUIET_WITHOUT_EPOCH_S, SHORTEST_QUIET_S, Fold
+from nnunet_kits.status.folds import FINISHED, QUIET_EPOCHS, QUIET_WITHOUT_EPOCH_S, SHORTEST_QUIET_S, Fold
 from nnunet_kits.status.overview import Overview
 from nnunet_kits.status.runs import Run, StepState
-
-WAITS_SHOWN = 2
-"""So many of the steps that one waits for are named, those that failed first."""
 
 UNITS = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
@@ -75,16 +71,14 @@ def summary(overview: Overview) -> str:
     return f"{folds}: {', '.join(f'{count} {state}' for state, count in counts.items())}" if counts else "no folds"
 
 
-def step_note(step: StepState, run: Run) -> str:
-    """What is to be said of a step of a run besides its state."""
+def step_note(step: StepState) -> str:
+    """What is to be said of a step besides its state."""
     if step.state == FINISHED:
         return duration(step.seconds)
     if step.process:
         return step.process
     if step.waits_for:
-        failed = {other.name for other in run.steps if other.state == FAILED}
-        names = sorted(step.waits_for, key=lambda name: name not in failed)
-        return f"for {listed([f'{name}, which failed' if name in failed else name for name in names], WAITS_SHOWN)}"
+        return f"for {', '.join(step.waits_for)}"
     told = [f"{step.log.parent.name}/{step.log.name}"] if step.log is not None else []
     return ": ".join([*told, *([step.error] if step.error else [])])
 
@@ -118,7 +112,7 @@ def as_lines(overview: Overview) -> list[str]:
         lines += [f"  {remark}" for remark in run.remarks]
         left = [step for step in run.steps if step.state != FINISHED]
         width = max((len(step.name) for step in left), default=0)
-        lines += [f"  {step.name:{width}}  {step.state:8}  {step_note(step, run)}".rstrip() for step in left]
+        lines += [f"  {step.name:{width}}  {step.state:8}  {step_note(step)}".rstrip() for step in left]
         lines.append("")
     return [*lines, summary(overview)]
 

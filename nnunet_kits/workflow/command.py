@@ -1,6 +1,5 @@
 """How Snakemake is called."""
 
-import hashlib
 import json
 import math
 import sys
@@ -15,7 +14,9 @@ from nnunet_kits.recipes.steps import Step
 from nnunet_kits.workflow.cards import CARDS
 from nnunet_kits.workflow.folder import LEFT, RunFolder
 from nnunet_kits.workflow.profile import SLURM, Profile
+from nnunet_kits.workflow.queue import has_accounting, job_prefix
 
+STATUS = "slurm-status-command"
 SNAKEFILE = Path(__file__).resolve().with_name("Snakefile")
 
 
@@ -59,6 +60,8 @@ def snakemake_command(folder: RunFolder, profile: Profile, jobs: int | None, car
     elif jobs:
         command += ["--jobs", str(jobs)]
     if profile.executor == SLURM:
+        if STATUS not in profile.options and not has_accounting():
+            command += [f"--{STATUS}", "squeue"]
         command += [
             "--slurm-jobname-prefix",
             job_prefix(folder),
@@ -66,11 +69,6 @@ def snakemake_command(folder: RunFolder, profile: Profile, jobs: int | None, car
             str(folder.log("slurm").with_suffix("")),
         ]
     return command
-
-
-def job_prefix(folder: RunFolder) -> str:
-    """How the names of a run's SLURM jobs begin: the same for the same folder, and for no other."""
-    return f"kits_{hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:10]}"
 
 
 def cards_of(profile: Profile, left: Sequence[Step]) -> list[str]:

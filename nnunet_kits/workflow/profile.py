@@ -18,10 +18,12 @@ class Profile:
     Attributes:
         file: YAML file with Snakemake's options.
         executor: what runs the steps: ``local``, ``slurm``, or another of Snakemake's plugins.
+        options: names of the options that it sets.
     """
 
     file: Path
     executor: str
+    options: frozenset[str] = frozenset()
 
     @property
     def is_local(self) -> bool:
@@ -60,4 +62,4 @@ def find_profile(name: str) -> Profile:
     plugin = f"snakemake_executor_plugin_{executor.replace('-', '_')}"
     if executor != LOCAL and importlib.util.find_spec(plugin) is None:
         raise WorkflowError(f"{file}: executor {executor!r} needs the package {plugin.replace('_', '-')}. Install it.")
-    return Profile(file.resolve(), executor)
+    return Profile(file.resolve(), executor, frozenset(map(str, content)))

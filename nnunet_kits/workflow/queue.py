@@ -1,11 +1,24 @@
-"""Jobs in a cluster's queue that an earlier run has left: they go on when the run that queued them is killed."""
+"""What SLURM says: of jobs that an earlier run has left, which go on when the run that queued them is killed."""
 
+import hashlib
 import subprocess
 
 from nnunet_kits.errors import WorkflowError
-from nnunet_kits.workflow.command import job_prefix
 from nnunet_kits.workflow.folder import RunFolder
 from nnunet_kits.workflow.profile import SLURM, Profile
+
+
+def job_prefix(folder: RunFolder) -> str:
+    """How the names of a run's SLURM jobs begin: the same for the same folder, and for no other."""
+    return f"kits_{hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:10]}"
+
+
+def has_accounting() -> bool:
+    """Whether SLURM keeps accounts of jobs here; without them ``sacct`` is there all the same, and fails."""
+    try:
+        return subprocess.run(["sacct", "-n", "-X"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def refuse_jobs_left(folder: RunFolder, profile: Profile) -> None:
