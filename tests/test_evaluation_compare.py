@@ -262,9 +262,13 @@ def test_runs_and_models_are_found_by_their_folders_and_what_is_none_is_refused(
     (model / "evaluation" / "metrics.json").unlink()
     with pytest.raises(EvaluationError, match=r"there is no .*metrics\.json\. nnunet_kits evaluate --model writes it"):
         read_scored(model)
-    for content in ("{", "[]", '{"cases": {}}', '{"cases": {"a": 3}}'):
+    good = json.dumps({"cases": {"a": case([0.5, 0.5, 0.5])}})
+    broken = ("200.0", '"large"'), ("[1.0, 200.0]", "[1.0]"), ('"detected"', '"found"'), ("0.5", "NaN")
+    for content in ("{", "[]", '{"cases": {}}', '{"cases": {"a": 3}}', *(good.replace(*change) for change in broken)):
         systems[0].write_text(content)
-        with pytest.raises(EvaluationError, match=r"not a metrics\.json of nnunet_kits evaluate\. Evaluate again"):
+        with pytest.raises(
+            EvaluationError, match=r"metrics\.json: not a metrics\.json of nnunet_kits evaluate\. Evaluate again"
+        ):
             read_scored(systems[0])
 
 

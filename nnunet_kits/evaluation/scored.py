@@ -116,7 +116,17 @@ def _rules(scored: Scored) -> str:
 
 
 def _is_case(scores: Any) -> bool:
-    return isinstance(scores, dict) and isinstance(scores.get("dice"), dict) and "surface_dice" in scores
+    """Whether these are the scores of a case, as far as they are compared."""
+    try:
+        numbers = [*scores["dice"].values(), *scores["surface_dice"].values()]
+        numbers += [ml for pair in scores.get("volume_ml", {}).values() for ml in pair]
+        tumors = scores.get("tumors", {"reference": [], "false_positives": []})
+        numbers += [number for tumor in tumors["reference"] for number in (tumor["volume_ml"], tumor["detected"])]
+        numbers += tumors["false_positives"]
+        pairs = all(len(pair) == 2 for pair in scores.get("volume_ml", {}).values())
+    except (AttributeError, KeyError, TypeError):
+        return False
+    return bool(scores["dice"]) and pairs and all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
 
 
 def _is_model(path: Path) -> bool:
