@@ -301,7 +301,7 @@ def test_models_that_do_not_fit_together_are_refused():
     other = plans_with()
     other["image_reader_writer"] = "SimpleITKIO"
     with pytest.raises(InferenceError, match="different readers"):
-        predict_array(image, SPACING, [model(ByIntensity(), plans)], model(ByIntensity(), other))
+        predict_array(image, SPACING, [model(ByIntensity(), plans), model(ByIntensity(), other)])
 
 
 def test_plans_without_resampling_give_the_label_map_of_stock_on_the_scans_own_voxels():

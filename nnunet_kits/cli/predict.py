@@ -10,6 +10,7 @@ from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
 
 if TYPE_CHECKING:
+    from nnunet_kits.inference.chosen import Chosen
     from nnunet_kits.inference.jobs import Job, SystemJob
 
 logger = logging.getLogger(__name__)
@@ -28,13 +29,23 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     predict.add_argument(
         "-o", "--output", type=Path, metavar="PATH", help="folder for the label maps; for one CT also the file to write"
     )
-    predict.add_argument("--fine", type=Path, nargs="+", metavar="MODEL", help="model folder; several are averaged")
+    predict.add_argument(
+        "--fine",
+        nargs="+",
+        metavar="MODEL",
+        help="model folder, or the name of an installed model; several are averaged. "
+        "MODEL:checkpoint_best.pth takes another checkpoint of this model",
+    )
     predict.add_argument(
         "--coarse",
-        type=Path,
         metavar="MODEL",
-        help="model folder that finds the kidneys. Default for a cascade: its low-resolution stage; for any other "
+        help="model that finds the kidneys. Default for a cascade: its low-resolution stage; for any other "
         "model none, and it sees the whole CT",
+    )
+    predict.add_argument(
+        "--coarse-labels",
+        metavar="LABEL,...",
+        help="labels of the coarse model that are the kidneys and what grows in them, for a model of other organs too",
     )
     predict.add_argument("--folds", nargs="+", metavar="FOLD", help="default: every fold that is trained")
     predict.add_argument(
@@ -89,7 +100,9 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="KEY=MODEL",
         help="model folder for a place in the system; once a key, or again to average several",
     )
-    several.add_argument("--no-postprocessing", action="store_true", help="leave the system's last chain out")
+    several.add_argument(
+        "--no-postprocessing", action="store_true", help="leave the system's, or the installed model's, chain out"
+    )
     several.add_argument("--list-systems", action="store_true", help="list the shipped systems, nothing else")
     predict.set_defaults(run=run)
 
@@ -109,10 +122,11 @@ def run(options: argparse.Namespace) -> Result:
         raise InferenceError("--no-mirroring and --mirror-axes do not go together. Leave one out.")
     if options.folds and options.fold_cases is not None:
         raise InferenceError("--folds and --fold-cases do not go together: a case says its folds. Leave one out.")
+    chosen = _choose_models(options)
     from nnunet_kits.inference.files import predict_files
     from nnunet_kits.inference.fold_cases import fold_cases
 
-    job = _system_job(options) if options.system else _job(options)
+    job = _system_job(options) if options.system else _job(options, chosen)
     source = options.input
     if options.fold_cases is not None:
         source = fold_cases(job.folders, options.fold_cases, options.input, by_source=bool(options.system))
@@ -122,15 +136,48 @@ def run(options: argparse.Namespace) -> Result:
     return Result({"output": options.output, "failed": failed}, 2 if failed else 0)
 
 
-def _job(options: argparse.Namespace) -> "Job":
+def _choose_models(options: argparse.Namespace) -> dict[Path, "Chosen"]:
+    """Every model that is named, its folder resolved; ``--fine`` and ``--coarse`` become folders.
+
+    What their dataset.json tells is checked here, before torch is imported.
+    """
+    from nnunet_kits.errors import InferenceError
+    from nnunet_kits.inference.chosen import check_checkpoint_name, choose_model
+    from nnunet_kits.inference.suitability import check_channels, dataset_of, kidney_values
+    from nnunet_kits.training.previous_stage import coarse_model_folder
+
+    check_checkpoint_name(options.checkpoint)
+    fine = [choose_model(text) for text in options.fine or ()]
+    coarse = choose_model(options.coarse) if options.coarse else None
+    if options.coarse_labels and coarse is None:
+        raise InferenceError("--coarse-labels belongs to a coarse model. Name one with --coarse.")
+    options.fine = [one.folder for one in fine] or None
+    options.coarse = coarse.folder if coarse else None
+    options.coarse_labels = tuple(filter(None, (options.coarse_labels or "").split(",")))
+    if coarse and not options.coarse_labels:
+        options.coarse_labels = coarse.coarse_labels
+    described = {folder: dataset_of(folder) for folder in (*(options.fine or ()), options.coarse) if folder}
+    for folder, content in described.items():
+        if content is not None:
+            check_channels(folder, content)
+    if coarse and fine:
+        found, finds = described[coarse.folder], described[fine[0].folder]
+        if found is not None and finds is not None:
+            kidney_values(coarse.folder, found, finds, options.coarse_labels)
+    if fine and coarse is None:
+        options.coarse = coarse_model_folder(fine[0].folder)
+    return {one.folder.resolve(): one for one in (*fine, *([coarse] if coarse else []))}
+
+
+def _job(options: argparse.Namespace, chosen: dict[Path, "Chosen"]) -> "Job":
     """Coarse to fine."""
     from nnunet_kits.errors import InferenceError
     from nnunet_kits.inference.coarse_to_fine import Settings
     from nnunet_kits.inference.jobs import Job
     from nnunet_kits.inference.roi import RoiSettings
-    from nnunet_kits.training.previous_stage import coarse_model_folder
 
-    if options.model or options.no_postprocessing:
+    first = chosen[options.fine[0].resolve()]
+    if options.model or (options.no_postprocessing and first.postprocessing is None):
         raise InferenceError("--model and --no-postprocessing belong to a system. Name one with --system.")
     settings = Settings(
         step=0.5 if options.step is None else options.step,
@@ -142,16 +189,20 @@ def _job(options: argparse.Namespace) -> "Job":
         weighting=options.weighting or "gaussian",
         average=options.average or "logits",
     )
-    coarse = options.coarse or coarse_model_folder(options.fine[0])
+    alone = len(options.fine) == 1 and not options.no_postprocessing
     return Job(
         fine=tuple(str(folder.resolve()) for folder in options.fine),
-        coarse=str(coarse.resolve()) if coarse else None,
+        coarse=str(options.coarse.resolve()) if options.coarse else None,
         folds=tuple(options.folds) if options.folds else None,
         checkpoint=options.checkpoint,
         device=_device(options),
         settings=settings,
         save_probabilities=options.save_probabilities,
         trust=options.trust,
+        coarse_labels=options.coarse_labels,
+        checkpoints=tuple((str(folder), one.checkpoint) for folder, one in chosen.items() if one.checkpoint),
+        orientations=tuple((str(folder), one.orientation) for folder, one in chosen.items() if one.orientation),
+        postprocessing=first.postprocessing if alone else None,
     )
 
 
@@ -160,19 +211,28 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
     from dataclasses import replace
 
     from nnunet_kits.errors import InferenceError
+    from nnunet_kits.inference.chosen import choose_model
     from nnunet_kits.inference.jobs import SystemJob
     from nnunet_kits.inference.system import load_system
 
-    others = ("fine", "coarse", "margin_mm", "whole_volume", "save_probabilities")
-    given = [f"--{name.replace('_', '-')}" for name in others if getattr(options, name) not in (None, False)]
+    others = ("fine", "coarse", "coarse_labels", "margin_mm", "whole_volume", "save_probabilities")
+    given = [f"--{name.replace('_', '-')}" for name in others if getattr(options, name) not in (None, False, ())]
     if given:
         raise InferenceError(f"--system and {', '.join(given)} do not go together: a system says what its stages see.")
     folders: dict[str, list[str]] = {}
+    checkpoints: dict[str, str] = {}
     for text in options.model:
         key, equals, folder = text.partition("=")
         if not (key and equals and folder):
             raise InferenceError(f"--model {text}: is KEY=FOLDER, for example coarse=nnUNet_results/.../...")
-        folders.setdefault(key, []).append(str(Path(folder).resolve()))
+        model = choose_model(folder)
+        if model.orientation is not None:
+            raise InferenceError(
+                f"--model {text}: sees turned scans, which a system does not make. Use it with --fine."
+            )
+        folders.setdefault(key, []).append(str(model.folder.resolve()))
+        if model.checkpoint is not None:
+            checkpoints[folders[key][-1]] = model.checkpoint
     mirrored = () if options.no_mirroring else tuple(options.mirror_axes) if options.mirror_axes else None
     system = load_system(options.system).with_windows(
         step=None if options.step is None else (options.step,) * 3,
@@ -187,6 +247,7 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
         checkpoint=options.checkpoint,
         device=_device(options),
         whole_if_empty=options.whole_volume_if_empty,
+        checkpoints=tuple(checkpoints.items()),
         trust=options.trust,
     )
 

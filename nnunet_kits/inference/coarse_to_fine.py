@@ -18,6 +18,7 @@ from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box, crop, whole_box
 from nnunet_kits.inference.export import labels_of, samples_for, segment
 from nnunet_kits.inference.model import Model
+from nnunet_kits.inference.orientation import Turn
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
 from nnunet_kits.inference.scan import Clock, Prediction, Scan
 from nnunet_kits.inference.stage import Answer, image_block, intensity, run_network
@@ -78,6 +79,8 @@ def predict_array(
     settings: Settings | None = None,
     progress: Callable[[int], None] = lambda _: None,
     clock: Clock | None = None,
+    view: Turn = Turn(),  # noqa: B008 (it is frozen)
+    kidneys: Sequence[int] | None = None,
 ) -> Prediction:
     """Segment one scan.
 
@@ -89,6 +92,8 @@ def predict_array(
         settings: windows, flips, boxes.
         progress: told how many windows were done.
         clock: to add the time of each phase to.
+        view: from the image to what the coarse model is shown.
+        kidneys: values in the coarse label map around which to look; None for all but 0.
 
     Raises:
         InferenceError: a cascade without a coarse model, or models that do not fit together.
@@ -96,7 +101,7 @@ def predict_array(
     settings = settings or Settings()
     clock = clock or Clock()
     check_models(fine, coarse)
-    search = _Search(Scan(image, spacing_zyx_mm, progress, clock), settings)
+    search = _Search(Scan(image, spacing_zyx_mm, progress, clock), settings, view, kidneys)
     if coarse is None:
         boxes: list[Box] = [search.scan.nonzero]
         notes: list[str] = []
@@ -136,26 +141,30 @@ def check_models(fine: Sequence[Model], coarse: Model | None) -> None:
                 f"{model.folder} and {fine[0].folder} have different labels ({model.dataset_json['labels']} and "
                 f"{fine[0].dataset_json['labels']}), so they cannot be averaged."
             )
-    readers = {str(model.plans.plans["image_reader_writer"]) for model in [*fine, *([coarse] if coarse else [])]}
-    if len(readers) > 1:
+    views = {f"{model.reader}{f' of {model.orientation}' if model.orientation else ''}" for model in fine}
+    if len(views) > 1:
         raise InferenceError(
-            f"{fine[0].folder.name}: the models read images with different readers ({', '.join(sorted(readers))}), so "
-            "their axes may differ. Use models of one dataset."
+            f"{fine[0].folder.name}: the models read images with different readers ({', '.join(sorted(views))}), so "
+            "their axes may differ. Average models of one dataset."
         )
 
 
 class _Search:
     """Kidneys are looked for in one scan."""
 
-    def __init__(self, scan: Scan, settings: Settings) -> None:
+    def __init__(self, scan: Scan, settings: Settings, view: Turn, kidneys: Sequence[int] | None) -> None:
         self.scan, self.settings, self.clock = scan, settings, scan.clock
+        self.view, self.kidneys, self.shape = view, kidneys, scan.image.shape
+        self.coarse_scan = scan
+        if not view.is_none:
+            self.coarse_scan = Scan(view(scan.image), view.along(scan.spacing_mm), scan.progress, scan.clock)
 
     def locate(self, coarse: Model, fine: Model) -> tuple[list[Box], list[str], Answer]:
         """Boxes of the scan to look at closely, what to tell the user, and the coarse model's answer."""
-        grid = self.scan.grid(coarse)
+        grid = self.coarse_scan.grid(coarse)
         box = whole_box(grid.shape)
         with self.clock("coarse preprocess"):
-            block = image_block(coarse, self.scan.turned(grid), grid, box)
+            block = image_block(coarse, self.coarse_scan.turned(grid), grid, box)
         tiling = coarse.tiling(self.settings.windows)
         starts = tiling.starts(grid.shape)
         with self.clock("coarse network"):
@@ -166,16 +175,17 @@ class _Search:
             return [self.scan.nonzero], [], answer
 
         def to_scan(model_box: Box) -> Box:
-            return grid.turn_back(grid.scan_box_of(model_box))
+            return self.view.box_back(grid.turn_back(grid.scan_box_of(model_box)), self.shape)
 
         def cost(model_box: Box) -> float:
             return self._windows(fine, to_scan(model_box))
 
         with self.clock("locate"):
-            mask = (segment(coarse, scores, answer.threshold) > 0).cpu().numpy()
-            boxes = find_boxes(mask, grid.voxel_mm, self.settings.roi, cost)
+            found = segment(coarse, scores, answer.threshold)
+            mask = found > 0 if self.kidneys is None else torch.isin(found, found.new_tensor(self.kidneys))
+            boxes = find_boxes(mask.cpu().numpy(), grid.voxel_mm, self.settings.roi, cost)
         if boxes:
-            return [to_scan(found) for found in boxes], [], answer
+            return [to_scan(box) for box in boxes], [], answer
         note = "the coarse model found no kidney"
         if self.settings.whole_if_empty:
             return [self.scan.nonzero], [f"{note}: the fine one looked at the whole scan"], answer
@@ -188,7 +198,7 @@ class _Search:
 
         def coarse_labels(part: Box) -> NDArray[np.uint8]:
             assert coarse is not None  # check_models refuses a cascade without
-            return labels_of([coarse], part)
+            return self.view.back(labels_of([coarse], self.view.box(part, self.shape)))
 
         windows = self.settings.windows
         answers = [self.scan.answer(model, windows, box, "fine", coarse_labels) for model in fine]

@@ -20,6 +20,7 @@ from nnunet_kits.errors import ImageError, InferenceError, KitsError
 from nnunet_kits.images import read_grid, read_scan
 from nnunet_kits.inference.fold_cases import FoldCases
 from nnunet_kits.inference.jobs import Job, Loaded, SystemJob, load
+from nnunet_kits.inference.orientation import axes_of
 from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.inference.scan import Clock
 
@@ -67,7 +68,7 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
     reader = str(first.plans.plans["image_reader_writer"])
     with clock("load"):
         scan = read_scan([case.image], reader, lambda: first.plans.image_reader_writer_class())
-    found = loaded.predict(scan.array[0], scan.spacing_mm, progress, clock)
+    found = loaded.predict(scan.array[0], scan.spacing_mm, progress, clock, axes_of(scan.properties))
     if loaded.job.save_probabilities:
         stem = case.output.with_name(case.output.name.removesuffix(loaded.dataset_json["file_ending"]))
         with clock("probabilities"):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,19 @@ from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.coarse_to_fine import Settings, check_models, predict_array
 from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, bytes_of_system
 from nnunet_kits.inference.model import Model, load_model
+from nnunet_kits.inference.orientation import Axes, Turn, coarse_turn, fine_axes, turn_between
 from nnunet_kits.inference.scan import Clock, Prediction
 from nnunet_kits.inference.stages import Models, check_members, predict_with_system
+from nnunet_kits.inference.suitability import check_channels, kidney_values
 from nnunet_kits.inference.system import System
 from nnunet_kits.model_folder import FINAL
+from nnunet_kits.postprocessing.pipeline import apply_chain, load_chain
+from nnunet_kits.postprocessing.voxel import Voxel
 
 Progress = Callable[[int], None]
+
+_LATER = ("coarse_labels", "checkpoints", "orientations", "postprocessing")
+"""Fields that stand in a record only where they say something."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class Job:
         settings: windows, flips, boxes.
         save_probabilities: write nnU-Net's .npz and .pkl too.
         trust: run the code that the models' files ask for.
+        coarse_labels: labels of the coarse model that are the kidneys; none for all.
+        checkpoints: model folder and file, of the models that have a checkpoint of their own.
+        orientations: model folder and axes, of the models that were trained on turned scans.
+        postprocessing: a chain that is done to every label map, or None.
     """
 
     fine: tuple[str, ...]
@@ -46,6 +57,10 @@ class Job:
     settings: Settings = field(default_factory=Settings)
     save_probabilities: bool = False
     trust: bool = False
+    coarse_labels: tuple[str, ...] = ()
+    checkpoints: tuple[tuple[str, str], ...] = ()
+    orientations: tuple[tuple[str, str], ...] = ()
+    postprocessing: str | None = None
 
     @property
     def folders(self) -> list[Path]:
@@ -57,6 +72,9 @@ class Job:
         made = {"version": __version__, **asdict(self), "settings": self.settings.as_json()}
         for key in ("device", "trust"):
             made.pop(key)
+        for key in _LATER:
+            if not made[key]:
+                made.pop(key)
         return dict(json.loads(json.dumps(made)))
 
 
@@ -71,6 +89,7 @@ class SystemJob:
         checkpoint: file name in the folds.
         device: ``cpu``, ``cuda`` or ``mps``.
         whole_if_empty: where a stage found nothing to crop to, go on with the whole scan.
+        checkpoints: model folder and file, of the models that have a checkpoint of their own.
         trust: run the code that the models' files ask for.
     """
 
@@ -80,6 +99,7 @@ class SystemJob:
     checkpoint: str = FINAL
     device: str = "cpu"
     whole_if_empty: bool = False
+    checkpoints: tuple[tuple[str, str], ...] = ()
     trust: bool = False
     save_probabilities: bool = field(default=False, init=False)
 
@@ -105,6 +125,8 @@ class SystemJob:
         made = {"version": __version__, **asdict(self), "models": dict(self.models)}
         for key in ("device", "trust", "save_probabilities"):
             made.pop(key)
+        if not made["checkpoints"]:
+            made.pop("checkpoints")
         return dict(json.loads(json.dumps(made)))
 
 
@@ -117,10 +139,21 @@ class CoarseToFine:
 
     def __init__(self, job: Job) -> None:
         self.job, device = job, torch.device(job.device)
-        how = (device, job.folds, job.checkpoint, job.trust)
-        self.fine = [load_model(Path(folder), *how) for folder in job.fine]
-        self.coarse = load_model(Path(job.coarse), *how) if job.coarse else None
+        checkpoints, orientations = dict(job.checkpoints), dict(job.orientations)
+
+        def loaded(folder: str) -> Model:
+            checkpoint, orientation = checkpoints.get(folder, job.checkpoint), orientations.get(folder)
+            return load_model(Path(folder), device, job.folds, checkpoint, job.trust, orientation)
+
+        self.fine = [loaded(folder) for folder in job.fine]
+        self.coarse = loaded(job.coarse) if job.coarse else None
         check_models(self.fine, self.coarse)
+        self.kidneys = None
+        if self.coarse is not None:
+            described = (self.coarse.dataset_json, self.dataset_json)
+            self.kidneys = kidney_values(self.coarse.folder, *described, job.coarse_labels)
+        for model in self.models:
+            check_channels(model.folder, model.dataset_json)
         for model in self.models:
             model.tiling(job.settings.windows)
 
@@ -140,10 +173,43 @@ class CoarseToFine:
         return _unmirrored((model, self.job.settings.windows) for model in self.models)
 
     def predict(
-        self, image: NDArray[np.generic], spacing_zyx_mm: Sequence[float], progress: Progress, clock: Clock
+        self,
+        image: NDArray[np.generic],
+        spacing_zyx_mm: Sequence[float],
+        progress: Progress,
+        clock: Clock,
+        axes: Axes | None = None,
     ) -> Prediction:
-        """Segment one scan: (z, y, x), HU."""
-        return predict_array(image, spacing_zyx_mm, self.fine, self.coarse, self.job.settings, progress, clock)
+        """Segment one scan: (z, y, x), HU; ``axes`` are the directions in which its axes run, where they are known."""
+        first = self.fine[0]
+        shown = fine_axes(first.orientation, axes, first.folder.name)
+        turn = Turn() if axes is None or shown is None else turn_between(axes.read, shown)
+        if not turn.is_none and self.job.save_probabilities:
+            raise InferenceError(
+                f"{first.folder.name}: sees scans turned to {first.orientation}, so its probabilities do not lie on "
+                "the scan. Leave --save-probabilities out."
+            )
+        coarse = Turn()
+        if self.coarse is not None:
+            coarse = coarse_turn(self.coarse.orientation, self.coarse.reader, first.reader, shown, axes)
+        found = predict_array(
+            turn(image),
+            spacing := turn.along(spacing_zyx_mm),
+            self.fine,
+            self.coarse,
+            self.job.settings,
+            progress,
+            clock,
+            coarse,
+            self.kidneys,
+        )
+        labels = found.labels
+        if self.job.postprocessing is not None:
+            with clock("postprocessing"):
+                axial = 0 if shown is None else next(n for n, letter in enumerate(shown) if letter in "IS")
+                labels, _ = apply_chain(labels, Voxel(spacing, axial), load_chain(self.job.postprocessing))
+        boxes = [turn.box_back(box, image.shape) for box in found.boxes]
+        return replace(found, labels=turn.back(labels), boxes=boxes)
 
     def bytes_needed(self, shape: Sequence[int], spacing_mm: Sequence[float], stored_bytes: int) -> int:
         """Memory of one scan, see :func:`~nnunet_kits.inference.memory.bytes_needed`."""
@@ -163,12 +229,14 @@ class LoadedSystem:
 
     def __init__(self, job: SystemJob) -> None:
         self.job, device, folders = job, torch.device(job.device), dict(job.models)
+        checkpoints = dict(job.checkpoints)
         loaded: dict[tuple[str, tuple[str, ...] | None], list[Model]] = {}
         for member in job.system.members:
             one = (member.key, job.folds or member.folds)
             if one not in loaded:
                 loaded[one] = [
-                    load_model(Path(f), device, one[1], job.checkpoint, job.trust) for f in folders[member.key]
+                    load_model(Path(folder), device, one[1], checkpoints.get(folder, job.checkpoint), job.trust)
+                    for folder in folders[member.key]
                 ]
         self.members: Models = {m: loaded[m.key, job.folds or m.folds] for m in job.system.members}
         check_members(job.system, self.members)
@@ -193,9 +261,14 @@ class LoadedSystem:
         return _unmirrored((m, stage.windows) for stage in stages for key in stage.members for m in self.members[key])
 
     def predict(
-        self, image: NDArray[np.generic], spacing_zyx_mm: Sequence[float], progress: Progress, clock: Clock
+        self,
+        image: NDArray[np.generic],
+        spacing_zyx_mm: Sequence[float],
+        progress: Progress,
+        clock: Clock,
+        axes: Axes | None = None,
     ) -> Prediction:
-        """Segment one scan: (z, y, x), HU."""
+        """Segment one scan: (z, y, x), HU, as its reader gave it, whatever its axes are."""
         system, whole = self.job.system, self.job.whole_if_empty
         return predict_with_system(image, spacing_zyx_mm, system, self.members, whole, progress, clock)
 

@@ -36,6 +36,8 @@ class Model:
         weights: state dictionaries, one a fold.
         mirror_axes: axes that training mirrored.
         device: where the network is.
+        orientation: to which axes scans were turned for its training, such as ``RAS``; None where they lay as their
+            files do, or as its reader turns them.
     """
 
     folder: Path
@@ -47,6 +49,12 @@ class Model:
     weights: list[dict[str, Tensor]]
     mirror_axes: tuple[int, ...]
     device: torch.device
+    orientation: str | None = None
+
+    @property
+    def reader(self) -> str:
+        """Name of nnU-Net's reader of its scans."""
+        return str(self.plans.plans["image_reader_writer"])
 
     @property
     def heads(self) -> int:
@@ -132,6 +140,7 @@ def load_model(
     folds: Sequence[str] | None = None,
     checkpoint: str = FINAL,
     trust: bool = False,
+    orientation: str | None = None,
 ) -> Model:
     """Load a model folder that ``nnUNetv2_train`` wrote, of any trainer that nnU-Net finds.
 
@@ -143,6 +152,7 @@ def load_model(
         folds: ``("0", "1")`` or ``("all",)``; None for every fold that has the checkpoint.
         checkpoint: file in the folds' folders.
         trust: run the code that its files ask for.
+        orientation: to which axes scans were turned for its training, where that is known.
 
     Raises:
         InferenceError: something is missing from the folder, or does not fit.
@@ -190,4 +200,5 @@ def load_model(
         weights=weights,
         mirror_axes=tuple(axes) if axes is not None else (),
         device=device,
+        orientation=orientation,
     )

@@ -1,7 +1,6 @@
 """Install a model: from the catalogue, a DOI, an address, a zip or a folder."""
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import ModelError
+from nnunet_kits.json_files import read_object
 from nnunet_kits.model_folder import BEST, FINAL
 from nnunet_kits.models.catalogue import Entry, entry_names, load_entry
 from nnunet_kits.models.download import download
 from nnunet_kits.models.places import Installed, check_name, models_folder
 from nnunet_kits.models.sources import NOT_STATED, Remote, find_remote, source_of
 from nnunet_kits.models.unpacking import Found, find_models, unpack
+from nnunet_kits.nnunet_files import read_dataset_json
 
 MANIFEST = "manifest.json"
 """Beside an exported model's plans: where it comes from, and the SHA-256 of its files."""
@@ -178,10 +179,10 @@ def _described(folder: Path, found: Found, name: str, origin: str) -> Installed:
     manifest: dict[str, Any] = {}
     for model, files in found.files.items():
         if MANIFEST in files:
-            manifest = _json(folder / model / MANIFEST)
+            manifest = read_object(folder / model / MANIFEST, ModelError, "Get the model again.")
             _check_manifest(folder / model, manifest, hashes, model)
     first = next(iter(found.files))
-    labels = _json(folder / first / "dataset.json").get("labels", {})
+    labels = read_dataset_json(folder / first / "dataset.json", ModelError, "Get the model again.")["labels"]
     checkpoints = {path.rpartition("/")[2] for files in found.files.values() for path in files if path.endswith(".pth")}
     best_alone = FINAL not in checkpoints and BEST in checkpoints
     return Installed(
@@ -236,16 +237,6 @@ def _as_catalogued(made: Installed, entry: Entry) -> Installed:
         orientation=entry.orientation,
         postprocessing=entry.postprocessing,
     )
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name}: is no JSON ({type(error).__name__}). Get the model again.") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path.name}: is no JSON object. Get the model again.")
-    return content
 
 
 def _sha256(path: Path) -> str:
