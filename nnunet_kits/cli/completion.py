@@ -101,13 +101,15 @@ def _configurations(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
 
 
 def _models(prefix: str, **_: Any) -> list[str]:
-    """Folders of trained models in nnUNet_results; any other folder where none begins as typed."""
+    """Installed models, and folders of trained ones in nnUNet_results; any other folder where none begins as typed."""
     from argcomplete.completers import DirectoriesCompleter
 
     from nnunet_kits.model_folder import model_folders
+    from nnunet_kits.models.places import installed_names
 
     folders = [str(model.path) for folder in _dataset_folders("nnUNet_results") for model in model_folders(folder)]
-    return sorted(name for name in folders if name.startswith(prefix)) or list(DirectoriesCompleter()(prefix))
+    names = [name for name in [*installed_names(), *folders] if name.startswith(prefix)]
+    return sorted(names) or list(DirectoriesCompleter()(prefix))
 
 
 def _dataset_folders(*variables: str) -> list[Path]:
