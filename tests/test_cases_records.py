@@ -67,3 +67,10 @@ def test_a_run_goes_on_with_its_record_and_not_with_one_of_other_settings_or_one
     assert file.read_text() == '{"step": 1, "ca'
     assert open_record(file, {"step": 1}, differs, InferenceError, overwrite=True).cases == {}
     assert read_record(file) == {"step": 1, "cases": {}}
+
+
+@pytest.mark.parametrize("cases", [None, 7, [1], "case_00001", float("inf")])
+def test_a_record_whose_cases_are_none_cannot_be_read(tmp_path, cases):
+    (tmp_path / "r.json").write_text(json.dumps({"cases": cases}))
+    with pytest.raises(InferenceError, match=r"r\.json: the folder holds a record that cannot be read"):
+        open_record(tmp_path / "r.json", {}, lambda before: None, InferenceError)

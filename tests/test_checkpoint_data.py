@@ -226,6 +226,18 @@ def test_weights_of_another_network_are_one_line(nnunet):
         load_model(folder, CPU)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("label_manager", "NoManager"), ("foreground_intensity_properties_per_channel", {})]
+)
+def test_plans_from_which_no_network_can_be_built_are_one_line_or_no_matter(nnunet, key, value):
+    folder = write_model_folder(nnunet / "nnUNet_results", {**plans_with(), key: value}, "3d_fullres")
+    if key == "label_manager":
+        with pytest.raises(InferenceError, match=r"no network can be built from the model's plans\.json .*TypeError"):
+            load_model(folder, CPU)
+    else:
+        assert load_model(folder, CPU).heads == 4
+
+
 def test_doctor_names_the_commands_that_unpickle(monkeypatch, tmp_path):
     check = doctor.check_unpickling()
     assert check.status == "warn"

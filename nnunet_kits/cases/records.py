@@ -89,6 +89,8 @@ def open_record(
     record = Record(path, facts)
     if path.is_file() and not overwrite:
         before = read_record(path)
+        if before is not None and not isinstance(before.get("cases", {}), dict):
+            before = None
         holds = "a record that cannot be read, so what the rest was made with is not known" if before is None else None
         holds = holds or differs(before or {})
         if holds:

@@ -19,7 +19,10 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunet_kits.errors import InferenceError
+from nnunet_kits.errors import InferenceError, KitsError
+
+BAD_VALUE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError)
+"""What nnU-Net, networks and layers raise at values that they cannot use."""
 
 NETWORKS = ("dynamic_network_architectures", "nnunet_kits", "nnunetv2")
 """Packages whose networks plans may name."""
@@ -58,15 +61,23 @@ def build_network(
                 f"nnU-Net finds no trainer {trainer!r}, with which the model was trained. Install it, or name its "
                 "folder in nnUNet_extTrainer."
             ) from error
-        build = found.build_network_architecture
-        channels = determine_num_input_channels(plans, configuration, dict(dataset_json))
-        heads = plans.get_label_manager(dict(dataset_json)).num_segmentation_heads
-        if "plans_manager" in inspect.signature(build).parameters:
-            arguments: tuple[Any, ...] = (plans, configuration, channels, heads)
-        else:  # a trainer of nnU-Net before 2.8
-            named = configuration.network_arch_class_name, configuration.network_arch_init_kwargs
-            arguments = (*named, configuration.network_arch_init_kwargs_req_import, channels, heads)
-        network: nn.Module = build(*arguments, enable_deep_supervision=False)
+        try:
+            build = found.build_network_architecture
+            channels = determine_num_input_channels(plans, configuration, dict(dataset_json))
+            heads = plans.get_label_manager(dict(dataset_json)).num_segmentation_heads
+            if "plans_manager" in inspect.signature(build).parameters:
+                arguments: tuple[Any, ...] = (plans, configuration, channels, heads)
+            else:  # a trainer of nnU-Net before 2.8
+                named = configuration.network_arch_class_name, configuration.network_arch_init_kwargs
+                arguments = (*named, configuration.network_arch_init_kwargs_req_import, channels, heads)
+            network: nn.Module = build(*arguments, enable_deep_supervision=False)
+        except KitsError:
+            raise
+        except BAD_VALUE as error:
+            raise InferenceError(
+                f"no network can be built from the model's plans.json and dataset.json "
+                f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Copy them from the training again."
+            ) from error
     return network
 
 

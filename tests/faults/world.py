@@ -92,13 +92,13 @@ JOBS: dict[str, Job] = {
     "measure labels": Job("measure labels --images cts -o out", f"labels/{VICTIM}.nii.gz", "labels", True),
     "measure a scan": Job("measure labels --images cts -o out", f"cts/{VICTIM}_0000.nii.gz", "scan", True),
     "report labels": Job(
-        "report --images cts --predictions labels -o out/report.html", f"labels/{VICTIM}.nii.gz", "labels"
+        "report --images cts --predictions labels -o report.html", f"labels/{VICTIM}.nii.gz", "labels"
     ),
     "report a scan": Job(
-        "report --images cts --predictions labels -o out/report.html", f"cts/{VICTIM}_0000.nii.gz", "scan"
+        "report --images cts --predictions labels -o report.html", f"cts/{VICTIM}_0000.nii.gz", "scan"
     ),
     "report references": Job(
-        "report --images cts --predictions labels --references references --year 23 -o out/report.html",
+        "report --images cts --predictions labels --references references --year 23 -o report.html",
         f"references/{VICTIM}.nii.gz",
         "labels",
     ),
