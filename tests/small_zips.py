@@ -1,13 +1,30 @@
-"""Zips of models without torch: the right names, and any bytes as weights."""
+"""Zips of models without torch: the right names, and checkpoints that hold nothing but bytes."""
 
 import io
 import json
+import pickle
 import random
 import zipfile
 
 MODEL = "Dataset102_KidneyCT/nnUNetTrainer__nnUNetResEncUNetLPlans__3d_fullres"
 LABELS = {"background": 0, "kidney": 1, "mass": 2}
-WEIGHTS = random.Random(0).randbytes(300_000)
+
+
+def checkpoint(content=None, seed=0):
+    """What torch.save would write of an object, and random bytes."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("checkpoint/data.pkl", pickle.dumps(content or {}, protocol=2))
+        archive.writestr("checkpoint/data/0", random.Random(seed).randbytes(300_000))
+        archive.writestr("checkpoint/version", "3\n")
+    return made.getvalue()
+
+
+WEIGHTS = checkpoint()
+
+
+def anything(path):
+    """Takes any checkpoint."""
 
 
 def model_files(model=MODEL, labels=LABELS, checkpoint="checkpoint_best.pth", weights=WEIGHTS):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_zips import MODEL, model_files
+from small_zips import MODEL, anything, model_files
 
 from nnunet_kits.cli.main import main
 from nnunet_kits.errors import InferenceError
@@ -73,7 +73,7 @@ def test_a_coarse_model_of_other_organs_lists_its_labels(labels):
 def test_a_model_is_a_folder_or_a_name_with_a_checkpoint_of_its_own(monkeypatch, tmp_path):
     monkeypatch.setenv("NNUNET_KITS_MODELS", str(tmp_path / "models"))
     folder = written(tmp_path / "results", model_files())
-    made = import_model(folder, "mine")
+    made = import_model(folder, anything, "mine")
     assert choose_model(str(folder)) == Chosen(folder)
     assert choose_model(f"{folder}:checkpoint_x.pth") == Chosen(folder, "checkpoint_x.pth")
     assert choose_model("mine") == Chosen(made.paths[0], "checkpoint_best.pth")
@@ -85,7 +85,7 @@ def test_a_model_is_a_folder_or_a_name_with_a_checkpoint_of_its_own(monkeypatch,
     ):
         choose_model("renal-net")
     other = MODEL.replace("3d_fullres", "2d")
-    import_model(written(tmp_path / "two", model_files() | model_files(other)).parent, "two")
+    import_model(written(tmp_path / "two", model_files() | model_files(other)).parent, anything, "two")
     with pytest.raises(InferenceError, match=r"two: holds several models\. Name one by its folder"):
         choose_model("two")
 

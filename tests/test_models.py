@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from small_zips import LABELS, MODEL, WEIGHTS, model_files, zipped
+from small_zips import LABELS, MODEL, WEIGHTS, anything, checkpoint, model_files, zipped
 
 from nnunet_kits.cli.main import main
 from nnunet_kits.errors import ModelError
@@ -71,7 +71,7 @@ def catalogued(monkeypatch, tmp_path, name, files):
     remote = Remote("https://x.org/its.zip", "its.zip", "doi:10.5281/zenodo.15315330", licence="cc-by-nc-sa-4.0")
     monkeypatch.setattr(installing, "find_remote", lambda source: remote)
     monkeypatch.setattr(installing, "download", lambda *_: (tmp_path / "its.zip").rename(tmp_path / "came.zip"))
-    return install(find_offer(name))
+    return install(find_offer(name), anything)
 
 
 def test_what_the_catalogue_knows_stands_beside_the_model(monkeypatch, tmp_path):
@@ -93,7 +93,7 @@ def test_another_model_in_the_catalogues_zip_is_refused(monkeypatch, tmp_path):
 @pytest.mark.parametrize("given", [MODEL, MODEL.split("/")[0], "."])
 def test_a_folder_is_imported_from_any_height(tmp_path, given):
     root = written(tmp_path / "results", model_files())
-    made = import_model(root / given, "mine")
+    made = import_model(root / given, anything, "mine")
     assert made.folders == [MODEL]
     assert (made.paths[0] / "fold_0" / "checkpoint_best.pth").read_bytes() == WEIGHTS
     assert made.licence == "not stated: ask whoever published it"
@@ -103,14 +103,14 @@ def test_a_link_in_a_folder_is_refused(tmp_path):
     root = written(tmp_path / "results", model_files())
     (root / MODEL / "fold_1" / "more.txt").symlink_to("/etc/passwd")
     with pytest.raises(ModelError, match=r"more\.txt: is a link"):
-        import_model(root / MODEL, "mine")
+        import_model(root / MODEL, anything, "mine")
     assert list((tmp_path / "models").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".x", "", "a" * 65, "x.zip"])
 def test_names_that_could_not_be_folders_are_refused(tmp_path, name):
     with pytest.raises(ModelError, match=r"cannot name a model|is not there"):
-        import_model(tmp_path if name else tmp_path / "none", name)
+        import_model(tmp_path if name else tmp_path / "none", anything, name)
 
 
 def test_a_damaged_record_is_one_line(monkeypatch, tmp_path):
@@ -185,11 +185,33 @@ def test_files_that_are_not_those_of_the_manifest_are_refused(tmp_path):
     name = f"{MODEL}/fold_1/checkpoint_best.pth"
     (tmp_path / "b.zip").write_bytes(zipped({**files, name: b"others"}))
     with pytest.raises(ModelError, match=r"fold_1/checkpoint_best\.pth: is not the file that is told of in manifest"):
-        import_model(tmp_path / "b.zip")
+        import_model(tmp_path / "b.zip", anything)
     files.pop(name)
     (tmp_path / "c.zip").write_bytes(zipped(files))
     with pytest.raises(ModelError, match=r"fold_1/checkpoint_best\.pth: is missing, but stands in manifest"):
-        import_model(tmp_path / "c.zip")
+        import_model(tmp_path / "c.zip", anything)
+
+
+class Bomb:
+    def __init__(self, marker):
+        self.marker = str(marker)
+
+    def __reduce__(self):
+        return os.mkdir, (self.marker,)
+
+
+def test_a_malicious_pickle_is_not_installed_and_does_not_run(tmp_path, capsys):
+    bomb = model_files(weights=checkpoint(Bomb(tmp_path / "marker")))
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(zipped(bomb))
+    assert main(["models", "import", str(archive)]) == 2
+    told = capsys.readouterr().err
+    assert f"{MODEL}/fold_0/checkpoint_best.pth: holds more than tensors" in told
+    assert "posix.mkdir" in told or "nt.mkdir" in told
+    assert installed("a") is None
+    assert main(["models", "import", str(archive), "--trust"]) == 0
+    assert installed("a") is not None
+    assert not (tmp_path / "marker").exists()
 
 
 def test_an_export_without_what_it_needs_is_one_line(tmp_path, capsys):

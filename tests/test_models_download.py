@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pooch
 import pytest
-from small_zips import MODEL, WEIGHTS, model_files, zipped
+from small_zips import MODEL, WEIGHTS, anything, checkpoint, model_files, zipped
 from zenodo import served
 
 from nnunet_kits.cli.main import main
@@ -81,7 +81,7 @@ def test_a_file_that_changed_meanwhile_and_a_server_without_ranges_begin_anew(ze
     zenodo.cuts = [2 * downloading.PIECE + 1] + [0] * downloading.ATTEMPTS
     with pytest.raises(ModelError, match="broke"):
         download(url(zenodo), tmp_path / "b")
-    other = zipped(model_files(weights=WEIGHTS[::-1]))
+    other = zipped(model_files(weights=checkpoint(seed=1)))
     zenodo.files["KidneyCT.zip"], zenodo.version, zenodo.cuts = other, 2, []
     assert download(url(zenodo), tmp_path / "b").read_bytes() == other
 
@@ -108,7 +108,7 @@ def test_wrong_bytes_are_found_by_the_checksum_and_thrown_away(zenodo, tmp_path)
 def test_a_wrong_checksum_in_the_record_installs_nothing(zenodo):
     zenodo.checksums["KidneyCT.zip"] = "md5:" + "0" * 32
     with pytest.raises(ModelError, match="md5 of what came"):
-        install(find_offer(DOI))
+        install(find_offer(DOI), anything)
     assert installed("KidneyCT") is None
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from small_zips import anything
 from stock_models import HUNDRED_AND_SEVENTEEN, described, plain_plans, res_enc_plans, stock_model
 
 from nnunet_kits.cli.main import main
@@ -38,7 +39,7 @@ def published(tmp_path_factory):
             export_models([folder], archive, About(), checkpoint=f"checkpoint_{file}.pth")
             monkeypatch.setattr(installing, "find_remote", lambda _, name=name: Remote("https://x", "x.zip", name))
             monkeypatch.setattr(installing, "download", lambda *_, archive=archive: archive)
-            install(find_offer(name))
+            install(find_offer(name), anything)
         yield fine, coarse
 
 

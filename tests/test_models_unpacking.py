@@ -4,7 +4,7 @@ import stat
 import zipfile
 
 import pytest
-from small_zips import MODEL, model_files, zipped
+from small_zips import MODEL, anything, model_files, zipped
 
 from nnunet_kits.errors import ModelError
 from nnunet_kits.models import unpacking
@@ -31,7 +31,7 @@ def refused(tmp_path, files, message):
     archive.write_bytes(files if isinstance(files, bytes) else zipped(files))
     before = {path for path in tmp_path.rglob("*") if "models" not in path.parts}
     with pytest.raises(ModelError, match=message) as raised:
-        import_model(archive)
+        import_model(archive, anything)
     assert "\n" not in str(raised.value)
     assert {path for path in tmp_path.rglob("*") if "models" not in path.parts} == before
     assert [path.name for path in (tmp_path / "models").iterdir()] == []
@@ -139,11 +139,11 @@ def test_a_zip_without_a_model_says_what_it_holds(tmp_path):
 def test_only_the_models_in_a_zip_are_unpacked(tmp_path):
     archive = tmp_path / "a.zip"
     archive.write_bytes(zipped({**{f"results/{name}": content for name, content in GOOD}, "setup.py": b"evil"}))
-    made = import_model(archive, "mine")
+    made = import_model(archive, anything, "mine")
     assert installed_names() == ["mine"]
     assert made.folders == [MODEL]
     files = sorted(path.relative_to(made.place).as_posix() for path in made.place.rglob("*") if path.is_file())
     assert files == sorted(["model.json", *dict(GOOD)])
     assert (made.checkpoint, made.labels) == ("checkpoint_best.pth", {"kidney": 1, "mass": 2})
     with pytest.raises(ModelError, match="is there already"):
-        import_model(archive, "mine")
+        import_model(archive, anything, "mine")

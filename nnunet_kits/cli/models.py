@@ -12,7 +12,7 @@ from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
 
 if TYPE_CHECKING:
-    from nnunet_kits.models.install import Offer
+    from nnunet_kits.models.install import Check, Offer
     from nnunet_kits.models.places import Installed
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     download.add_argument(
         "--accept-licence", action="store_true", help="you have read the licence that is shown, and keep to it"
     )
+    _add_trust(download)
     show = _add(what, "show", _show, "show what is known of a model: licence, citation, labels, use")
     show.add_argument("model", metavar="MODEL", help="a name")
     path = _add(what, "path", _path, "print the folder of an installed model")
@@ -43,6 +44,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     imported = _add(what, "import", _import, "install a zip or folder that is on this machine")
     imported.add_argument("source", type=Path, metavar="ZIP|FOLDER", help="nnU-Net's zip, or a model's folder")
     imported.add_argument("--name", help="name it; by default as the zip or folder")
+    _add_trust(imported)
     export = _add(what, "export", _export, "write model folders into a zip that nnU-Net installs, with a manifest")
     export.add_argument("folders", type=Path, nargs="+", metavar="MODEL", help="model folder; several of one dataset")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="ZIP", help="the zip")
@@ -64,6 +66,23 @@ def _add(what: Any, name: str, do: Any, told: str) -> argparse.ArgumentParser:
     add_options(sub)
     sub.set_defaults(do=do)
     return sub
+
+
+def _add_trust(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--trust",
+        action="store_true",
+        help="install checkpoints that hold code, too; predict refuses them without --trust",
+    )
+
+
+def _check(options: argparse.Namespace) -> "Check":
+    """Checkpoints that hold more than data are refused, unless they are trusted."""
+    if getattr(options, "trust", False):
+        return lambda path: None
+    from nnunet_kits.training.checkpoint_data import refuse_code
+
+    return refuse_code
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -115,7 +134,7 @@ def _download(options: argparse.Namespace) -> Result:
             bar.total = total
             bar.update(there - bar.n)
 
-        made = install(offer, progress)
+        made = install(offer, _check(options), progress)
     return _say_installed(made)
 
 
@@ -190,7 +209,7 @@ def _path(options: argparse.Namespace) -> Result:
 def _import(options: argparse.Namespace) -> Result:
     from nnunet_kits.models.install import import_model
 
-    made = import_model(options.source, getattr(options, "name", None))
+    made = import_model(options.source, _check(options), getattr(options, "name", None))
     logger.info(f"{made.title}; licence: {made.licence}")
     return _say_installed(made)
 

@@ -16,6 +16,8 @@ from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ModelError
 from nnunet_kits.model_folder import FINAL, ModelFolder, fold_folders
 from nnunet_kits.models.install import MANIFEST
+from nnunet_kits.models.places import installed_with
+from nnunet_kits.nnunet_files import read_dataset_json
 
 NEEDED = ("plans.json", "dataset.json")
 BESIDE = ("dataset_fingerprint.json", "postprocessing.json")
@@ -112,7 +114,8 @@ def _files(folder: Path, folds: Sequence[str] | None, checkpoint: str) -> dict[s
 def _manifest(
     folder: Path, model: ModelFolder, files: dict[str, Path], about: About, checkpoint: str
 ) -> dict[str, Any]:
-    dataset = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    dataset = read_dataset_json(folder / "dataset.json", ModelError)
+    known = installed_with(folder)
     return {
         "title": about.title or f"{model.dataset_folder.name}, {model.path.name}",
         "licence": about.licence or dataset.get("licence") or dataset.get("license"),
@@ -125,6 +128,7 @@ def _manifest(
         "configuration": model.configuration,
         "checkpoint": checkpoint,
         "labels": dataset.get("labels"),
+        **({key: getattr(known, key) for key in ("orientation", "coarse_labels", "postprocessing")} if known else {}),
         "channels": dataset.get("channel_names"),
         "versions": {
             "nnunet_kits": __version__,

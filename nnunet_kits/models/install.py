@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.errors import ModelError
+from nnunet_kits.errors import CheckpointError, ModelError
 from nnunet_kits.json_files import read_object
 from nnunet_kits.model_folder import BEST, FINAL
 from nnunet_kits.models.catalogue import Entry, entry_names, load_entry
@@ -25,6 +25,9 @@ MANIFEST = "manifest.json"
 """Beside an exported model's plans: where it comes from, and the SHA-256 of its files."""
 
 Progress = Callable[[int, int | None], None]
+
+Check = Callable[[Path], None]
+"""Refuses a checkpoint, by raising."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,13 @@ def find_offer(text: str, name: str | None = None) -> Offer:
     return Offer(check_name(name or text), entry.title, licence, entry.citation, entry.intended_use, remote, entry)
 
 
-def install(offer: Offer, progress: Progress = lambda *_: None) -> Installed:
+def install(offer: Offer, check: Check, progress: Progress = lambda *_: None) -> Installed:
     """Download a model, verify it, and unpack it under its name.
+
+    Args:
+        offer: the model.
+        check: of every checkpoint, before the model gets its name.
+        progress: told how many bytes are there, and how many there will be.
 
     Raises:
         ModelError: it cannot be downloaded, verified or unpacked, or the name is taken.
@@ -87,6 +95,7 @@ def install(offer: Offer, progress: Progress = lambda *_: None) -> Installed:
     archive = download(offer.remote, root / ".downloads", progress)
     with _put(offer.name) as folder:
         found = unpack(archive, folder, offer.name)
+        _check_checkpoints(folder, found, check)
         made = _described(folder, found, offer.name, offer.remote.origin)
         made = replace(
             made,
@@ -103,11 +112,12 @@ def install(offer: Offer, progress: Progress = lambda *_: None) -> Installed:
     return made
 
 
-def import_model(source: Path, name: str | None = None) -> Installed:
+def import_model(source: Path, check: Check, name: str | None = None) -> Installed:
     """Install a zip or a folder that is there.
 
     Args:
         source: a zip, a model folder, or a folder above one, such as a results folder.
+        check: of every checkpoint, before the model gets its name.
         name: for the model; None for the zip's or folder's own.
 
     Raises:
@@ -124,10 +134,21 @@ def import_model(source: Path, name: str | None = None) -> Installed:
             found = _copy(source.resolve(), folder, name)
         else:
             found = unpack(source, folder, name)
+        _check_checkpoints(folder, found, check)
         made = _described(folder, found, name, str(source.resolve()))
         made = replace(made, sha256="" if source.is_dir() else _sha256(source))
         made.write(folder)
     return made
+
+
+def _check_checkpoints(folder: Path, found: Found, check: Check) -> None:
+    """Refuse what holds more than data: stock nnU-Net would run it."""
+    for path in found.all_files:
+        if path.endswith(".pth"):
+            try:
+                check(folder / path)
+            except CheckpointError as error:
+                raise ModelError(f"{found.all_files[path]}: {str(error).partition(': ')[2]}") from error
 
 
 def _refuse_taken(name: str) -> None:
@@ -196,6 +217,7 @@ def _described(folder: Path, found: Found, name: str, origin: str) -> Installed:
         folders=list(found.files),
         files=hashes,
         checkpoint=str(manifest.get("checkpoint") or (BEST if best_alone else FINAL)),
+        coarse_labels=[str(label) for label in manifest.get("coarse_labels") or ()],
         labels={str(key): value for key, value in labels.items() if type(value) is int and value > 0},
         orientation=manifest.get("orientation"),
         postprocessing=manifest.get("postprocessing"),
