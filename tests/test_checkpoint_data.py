@@ -230,7 +230,8 @@ def test_weights_of_another_network_are_one_line(nnunet):
     ("key", "value"), [("label_manager", "NoManager"), ("foreground_intensity_properties_per_channel", {})]
 )
 def test_plans_from_which_no_network_can_be_built_are_one_line_or_no_matter(nnunet, key, value):
-    folder = write_model_folder(nnunet / "nnUNet_results", {**plans_with(), key: value}, "3d_fullres")
+    folder = write_model_folder(nnunet / "nnUNet_results", plans_with(), "3d_fullres")
+    (folder / "plans.json").write_text(json.dumps({**plans_with(), key: value}))
     if key == "label_manager":
         with pytest.raises(InferenceError, match=r"no network can be built from the model's plans\.json .*TypeError"):
             load_model(folder, CPU)
