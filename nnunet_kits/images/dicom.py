@@ -40,9 +40,20 @@ def series_grid(series: Series) -> Grid:
     Raises:
         ImageError: its slices are no grid.
     """
-    stack = series.stack
-    if stack is None or series.use == "never" or series.uneven:
+    if series.use == "never" or series.uneven:
         raise ImageError(f"series {series.index} cannot be read as it is: {series.reason}.")
+    return stored_grid(series)
+
+
+def stored_grid(series: Series) -> Grid:
+    """Where the voxels of a series would lie if its slices were a grid; they may lean, or lie at uneven distances.
+
+    Raises:
+        ImageError: its slices state no place.
+    """
+    stack = series.stack
+    if stack is None:
+        raise ImageError(f"series {series.index} cannot be read: {series.reason}.")
     return Grid(series.shape, stack.affine(), _stored_dtype(series.frames[0].file))
 
 

@@ -64,8 +64,9 @@ def check_placed(path: Path, grid: Grid) -> None:
         ImageError: naming the file.
     """
     if not grid.placed:
+        lacking = "neither sform nor qform is set" if ".nii" in path.name else "its header states no orientation"
         raise ImageError(
-            f"{path}: neither sform nor qform is set, so nothing tells right from left. "
+            f"{path}: {lacking}, so nothing tells right from left. "
             "Export it again, or copy the affine of a file on the same voxels."
         )
 

@@ -25,6 +25,9 @@ from nnunet_kits.errors import ImageError
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, is_singular
 from nnunet_kits.images.voxels import converted, room
 
+NIFTI = (".nii.gz", ".nii")
+"""Endings of NIfTI files."""
+
 PIECE_BYTES = 4 << 20
 """How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
 

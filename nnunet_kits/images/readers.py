@@ -5,8 +5,9 @@ here with one decompression, its checksum verified, and without float64. Any oth
 left to nnU-Net's own class, which the caller hands over.
 """
 
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ from numpy.typing import NDArray
 
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
-from nnunet_kits.images.nifti import Volume, read_ct, write_volume
+from nnunet_kits.images.any_ct import CtSource, read_any_ct, write_like
+from nnunet_kits.images.foreign import CT_ENDINGS
+from nnunet_kits.images.nifti import NIFTI, Volume, read_ct, read_volume, write_volume
+from nnunet_kits.images.series import Series
 
-NIFTI = (".nii", ".nii.gz")
+Geometry = Callable[[], dict[str, Any]]
+"""Tells spacing, origin and direction in SimpleITK's terms."""
+
 STORED = np.array([[0, 1], [1, 1], [2, 1]])
 """nibabel's orientation of axes that stay as they are."""
 
@@ -108,18 +114,44 @@ def read_scan(
     """
     if len(files) == 1 and reader in READERS and files[0].name.endswith(NIFTI):
         volume = read(files[0])
-        return READERS[reader](volume, nib.load(files[0]))
+        return READERS[reader](volume, nib.load(files[0]), _geometry(volume, files[0]))
     return _by_nnunet(files, reader, stock())
 
 
-def _as_stored(volume: Volume, image: Any) -> Scan:
+def read_ct_scan(source: CtSource, reader: str, stock: Callable[[], Any]) -> Scan:
+    """Read a CT of any format, or a DICOM series, as a reader of nnU-Net would give it in the reader's own format.
+
+    Its label maps are written in the format that their path says.
+
+    Args:
+        source: a file, or a series.
+        reader: name of the reader's class.
+        stock: makes an instance of that class; asked only where there is no equal here.
+
+    Raises:
+        ImageError: as :func:`~nnunet_kits.images.any_ct.read_any_ct`.
+    """
+    known = isinstance(source, Series) or source.name.endswith(CT_ENDINGS)
+    if not known and isinstance(source, Path):  # a format of the reader's own
+        return _by_nnunet([source], reader, stock())
+    volume = read_any_ct(source)
+    if reader not in READERS:
+        return _through_nifti(volume, reader, stock())
+    file = source if isinstance(source, Path) else None
+    if file is not None and file.name.endswith(NIFTI):
+        return READERS[reader](volume, nib.load(file), _geometry(volume, file))
+    hollow = np.broadcast_to(np.int8(0), volume.array.shape)  # has the shape, but no memory
+    return READERS[reader](volume, nib.Nifti1Image(hollow, volume.affine), _geometry(volume, file))
+
+
+def _as_stored(volume: Volume, image: Any, geometry: Geometry) -> Scan:
     """As NibabelIO: the file's axes, reversed."""
     zooms = [float(edge) for edge in image.header.get_zooms()[::-1]]
     properties = {"nibabel_stuff": {"original_affine": image.affine}, "spacing": zooms}
     return _turned(volume, STORED, properties)
 
 
-def _reoriented(volume: Volume, image: Any) -> Scan:
+def _reoriented(volume: Volume, image: Any, geometry: Geometry) -> Scan:
     """As NibabelIOWithReorient: turned to right, anterior, superior, then reversed."""
     orientation = nib.orientations.io_orientation(image.affine)
     hollow = np.broadcast_to(np.int8(0), volume.array.shape)  # has the shape, but no memory
@@ -129,17 +161,9 @@ def _reoriented(volume: Volume, image: Any) -> Scan:
     return _turned(volume, orientation, {"nibabel_stuff": stuff, "spacing": zooms})
 
 
-def _by_simpleitk(volume: Volume, image: Any) -> Scan:
+def _by_simpleitk(volume: Volume, image: Any, geometry: Geometry) -> Scan:
     """As SimpleITKIO: the file's axes, reversed, with the geometry as SimpleITK states it."""
-    import SimpleITK
-
-    reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
-    reader.SetFileName(image.get_filename())
-    try:
-        reader.ReadImageInformation()
-        stuff = {"spacing": reader.GetSpacing(), "origin": reader.GetOrigin(), "direction": reader.GetDirection()}
-    except RuntimeError:  # axes that are not at right angles
-        stuff = _in_lps(volume.affine)
+    stuff = geometry()
     spacing = list(np.abs(list(stuff["spacing"])[::-1]))
     return _turned(volume, STORED, {"sitk_stuff": stuff, "spacing": spacing})
 
@@ -153,9 +177,29 @@ def _turned(volume: Volume, orientation: NDArray[Any], properties: dict[str, Any
     order, affine = AxisOrder(orientation), volume.affine
 
     def write(labels: NDArray[np.uint8], path: Path) -> None:
-        write_volume(path, order.as_stored(labels), affine)
+        write_like(path, order.as_stored(labels), affine)
 
     return Scan(order.as_read(volume.array)[None], properties, write)
+
+
+def _geometry(volume: Volume, file: Path | None) -> Geometry:
+    """Spacing, origin and direction as SimpleITK states them of a file; of a series as of the NIfTI file of it."""
+
+    def stated() -> dict[str, Any]:
+        if file is None:
+            stuff = _in_lps(volume.affine)
+            return {**stuff, "spacing": tuple(float(np.float32(edge)) for edge in stuff["spacing"])}
+        import SimpleITK
+
+        reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
+        reader.SetFileName(str(file))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:  # axes that are not at right angles
+            return _in_lps(volume.affine)
+        return {"spacing": reader.GetSpacing(), "origin": reader.GetOrigin(), "direction": reader.GetDirection()}
+
+    return stated
 
 
 def _in_lps(affine: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
@@ -167,6 +211,22 @@ def _in_lps(affine: NDArray[np.float64]) -> dict[str, tuple[float, ...]]:
         "origin": tuple(lps[:, 3].tolist()),
         "direction": tuple((lps[:, :3] / edges).ravel().tolist()),
     }
+
+
+def _through_nifti(volume: Volume, name: str, reader: Any) -> Scan:
+    """A volume by nnU-Net's own reader, which reads files: one is written for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.nii.gz"
+        write_volume(file, volume.array, volume.affine)
+        scan = _by_nnunet([file], name, reader)
+
+    def write(labels: NDArray[np.uint8], path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "labels.nii.gz"
+            scan.write(labels, made)
+            write_like(path, read_volume(made).array.astype(np.uint8), volume.affine)
+
+    return replace(scan, write=write)
 
 
 def _by_nnunet(files: Sequence[Path], name: str, reader: Any) -> Scan:
