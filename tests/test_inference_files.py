@@ -188,13 +188,18 @@ def test_only_ct_files_of_one_channel_are_taken(tmp_path):
     with pytest.raises(ImageError, match=r"none: no such file or folder\. Name a CT, a folder of CTs"):
         find_cases(tmp_path / "none", tmp_path / "out", ".nii.gz")
     (tmp_path / "c.mha").write_bytes(b"")
-    with pytest.raises(ImageError, match=r"the model reads \.nii\.gz files"):
-        find_cases(tmp_path / "c.mha", tmp_path / "out", ".nii.gz")
+    (case,) = find_cases(tmp_path / "c.mha", tmp_path / "out", ".nii.gz")
+    assert (case.name, case.output.name) == ("c", "c.mha")
+    (tmp_path / "c.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"c\.png: is in no format that is read, which are \.nii\.gz, \.nii, \.mha"):
+        find_cases(tmp_path / "c.png", tmp_path / "out", ".nii.gz")
+    (case,) = find_cases(tmp_path / "c.png", tmp_path / "out", ".png")
+    assert case.output.name == "c.png"
 
 
 def test_a_scan_that_does_not_fit_into_memory_is_refused_before_anything_is_read(cascade, scans, tmp_path, monkeypatch):
     monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 10**8)
-    monkeypatch.setattr(files, "read_scan", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr(files, "read_ct_scan", lambda *_: pytest.fail("was read"))
     with pytest.raises(InferenceError, match=r"predicting it needs about .* GB of memory, of which 0\.1 GB"):
         predict_files(Job((str(cascade[0]),)), scans, tmp_path / "out")
 
@@ -210,6 +215,7 @@ def test_workers_are_fewer_where_memory_is_short(monkeypatch):
 
 @pytest.mark.parametrize(("flag", "value"), [("--step", "0"), ("--step", "1.5"), ("--margin-mm", "-1")])
 def test_impossible_numbers_are_refused(flag, value, tmp_path, capsys):
+    (tmp_path / "a.nii.gz").touch()
     arguments = ["predict", "-i", str(tmp_path), "-o", str(tmp_path), "--fine", str(tmp_path), flag, value]
     assert main(arguments) == 2
     assert flag.strip("-").split("-")[0] in capsys.readouterr().err

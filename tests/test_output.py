@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import pytest
+from dicom_series import phantom, write_series
 from small_logs import log, write_fold
 
 from nnunet_kits import doctor
@@ -33,6 +34,7 @@ def data(tmp_path_factory):
             if system == "poor":
                 labels[labels == 2] = 1
             nib.save(nib.Nifti1Image(labels, truth.affine), root / system / f"{folder.name}.nii.gz")
+    write_series(root / "dicom", phantom())
     write_fold(root / "results" / "Dataset220_KiTS2023" / "ResUNetTrainer__KiTSCascadePlans__2d" / "fold_0", log([0]))
     for system in ("good", "poor"):
         assert main(["evaluate", str(root / system), str(root / "kits" / "dataset"), "--year", "23"]) == 0
@@ -75,6 +77,7 @@ def line_of(verb, data, out):
         "plan": "-d 220 --preset KiTSCascadePlans",
         "preprocess": "-d 220 -p KiTSCascadePlans",
         "cascade": "-d 220 -p KiTSCascadePlans --dry-run",
+        "series": f"{data / 'dicom'}",
         "predict": f"-i {tree} -o {out} --fine {out}",
         "postprocess": f"{data / 'good'} {out} --chain clean",
         "evaluate": f"{data / 'good'} {tree} --year 23 -o {out}",
@@ -131,6 +134,8 @@ def test_every_verb_prints_one_json_document_and_nothing_else_with_the_documente
         assert found["Dice_tumor"]["first"] == 1
     if verb == "measure":
         assert found["measures"] == json.loads((tmp_path / "out" / "measures.json").read_text())
+    if verb == "series":
+        assert found["cases"]["dicom"]["taken"] == 1
     if verb == "report":
         assert found["mean"]["dice"] == {"kidney_and_mass": 1, "mass": 1, "tumor": 1}
 

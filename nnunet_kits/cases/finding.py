@@ -47,23 +47,24 @@ def ending_of(file: Path, endings: Sequence[str] = ENDINGS) -> str:
     return next((ending for ending in endings if file.name.endswith(ending)), file.suffix)
 
 
-def find_label_maps(source: Path, year: str | None = None) -> dict[str, Path]:
+def find_label_maps(source: Path, year: str | None = None, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:
     """Case -> label map, by name.
 
     Args:
         source: a label map, a flat folder of them, or a KiTS folder.
         year: whose label map to take from a case folder, the one that is scored against; None for any year's.
+        endings: of the files to take.
 
     Raises:
         ImageError: no such file or folder, no label map in it, or two of one case.
     """
     if source.is_file():
-        return {case_of(source): source}
+        return {case_of(source, endings): source}
     release = None if year is None else release_of(year)
     names = reference_files() if release is None else (release.label_file(None),)
-    data = _nearest(source, LABEL_MAPS, ENDINGS, release)
+    data = _nearest(source, LABEL_MAPS, endings, release)
     folders = case_folders(data)
-    found = unambiguous([*flat_files(data), *_files_in(folders, names)])
+    found = unambiguous([*flat_files(data, endings), *_files_in(folders, names)], endings)
     if not found and folders and release is not None:
         raise ImageError(
             f"{data}: its case folders hold no {names[0]}, the label map of {release.edition}. "
@@ -71,7 +72,7 @@ def find_label_maps(source: Path, year: str | None = None) -> dict[str, Path]:
         )
     if not found:
         raise ImageError(
-            f"{source}: holds no {' or '.join(ENDINGS)} file and no case_XXXXX folder with a label map. {LABEL_MAPS}"
+            f"{source}: holds no {' or '.join(endings)} file and no case_XXXXX folder with a label map. {LABEL_MAPS}"
         )
     return found
 
@@ -104,7 +105,13 @@ def find_scans(source: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path
     return unambiguous(files, endings, CHANNEL)
 
 
-def scans_of(cases: Iterable[str], images: Path) -> dict[str, Path]:
+def holds_scans(folder: Path, endings: Sequence[str] = ENDINGS) -> bool:
+    """Whether a folder holds CT files, flat or as a KiTS folder does."""
+    data = data_folder(folder)
+    return bool(flat_files(folder, endings)) or bool(data and _files_in(case_folders(data), image_files()))
+
+
+def scans_of(cases: Iterable[str], images: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:
     """Case -> its CT, for some cases.
 
     A file that nnU-Net would take for an image, ``case_0000.nii.gz``, comes before others: ``case.nii.gz`` beside it
@@ -113,23 +120,24 @@ def scans_of(cases: Iterable[str], images: Path) -> dict[str, Path]:
     Args:
         cases: their names.
         images: a CT, which is then that of every case, a flat folder of them, or a KiTS folder.
+        endings: of the files to take.
 
     Raises:
         ImageError: no such file or folder, or a case without CT or with two.
     """
     if images.is_file():
         return dict.fromkeys(cases, images)
-    data = _nearest(images, SCANS)
-    return {case: _scan_of(case, data) for case in cases}
+    data = _nearest(images, SCANS, endings)
+    return {case: _scan_of(case, data, endings) for case in cases}
 
 
-def _scan_of(case: str, data: Path) -> Path:
-    names = [f"{case}{CHANNEL}{ending}" for ending in ENDINGS]
-    others = [*(f"{case}{ending}" for ending in ENDINGS), *(f"{case}/{name}" for name in image_files())]
+def _scan_of(case: str, data: Path, endings: Sequence[str]) -> Path:
+    names = [f"{case}{CHANNEL}{ending}" for ending in endings]
+    others = [*(f"{case}{ending}" for ending in endings), *(f"{case}/{name}" for name in image_files())]
     for candidates in (names, others):
         found = [data / name for name in candidates if (data / name).is_file()]
         if found:
-            return unambiguous(found, ENDINGS, CHANNEL)[case]
+            return unambiguous(found, endings, CHANNEL)[case]
     raise ImageError(
         f"{data}: no CT of {case}, neither {names[0]} nor {others[-1]}. Name the folder that holds it with --images."
     )

@@ -26,6 +26,7 @@ VERBS = (
     "cascade",
     "status",
     "models",
+    "series",
     "predict",
     "restore",
     "postprocess",

@@ -5,6 +5,7 @@ import logging
 import sys
 from pathlib import Path
 
+from nnunet_kits.cli.choosing import add_series_options, choice_of
 from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 
@@ -24,12 +25,16 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     measure.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results")
     measure.add_argument(
-        "--images", type=Path, metavar="DIR", help="CTs on the same grids, for the mean HU: a folder, or one file"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="CTs on the same grids, for the mean HU: a folder, one file, or DICOM",
     )
     measure.add_argument(
         "--min-volume-ml", type=from_zero, default=0.0, metavar="ML", help="leave out smaller lesions (default: none)"
     )
     measure.add_argument("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
+    add_series_options(measure)
     measure.set_defaults(run=run)
 
 
@@ -45,6 +50,7 @@ def run(options: argparse.Namespace) -> Result:
         options.images,
         options.min_volume_ml,
         options.np,
+        choice_of(options),
     )
     logger.info(options.output / TABLE)
     for case, reason in failed.items():

@@ -4,8 +4,9 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from nnunet_kits.cli.choosing import add_series_options, choice_of
 from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
 
@@ -25,7 +26,13 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "nnUNetv2_predict; or predict by a system of several models, such as a paper's. "
         "A model is the folder nnUNet_results/<dataset>/<trainer>__<plans>__<configuration>.",
     )
-    predict.add_argument("-i", "--input", type=Path, metavar="PATH", help="a CT, or a folder of CTs")
+    predict.add_argument(
+        *("-i", "--input"),
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="a CT, a folder of CTs, a DICOM folder, a folder of patients' DICOM folders, or files",
+    )
     predict.add_argument(
         "-o", "--output", type=Path, metavar="PATH", help="folder for the label maps; for one CT also the file to write"
     )
@@ -104,6 +111,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--no-postprocessing", action="store_true", help="leave the system's, or the installed model's, chain out"
     )
     several.add_argument("--list-systems", action="store_true", help="list the shipped systems, nothing else")
+    add_series_options(predict)
     predict.set_defaults(run=run)
 
 
@@ -123,17 +131,35 @@ def run(options: argparse.Namespace) -> Result:
     if options.folds and options.fold_cases is not None:
         raise InferenceError("--folds and --fold-cases do not go together: a case says its folds. Leave one out.")
     chosen = _choose_models(options)
+    found = None
+    if options.fold_cases is None:
+        from nnunet_kits.cases.cts import find_cts
+
+        found = find_cts(options.input, choice_of(options), _endings(options))
+    elif options.series or options.resample_tilt or len(options.input or []) > 1:
+        raise InferenceError("--fold-cases takes one folder of CTs, no DICOM. Leave --series and --resample-tilt out.")
     from nnunet_kits.inference.files import predict_files
     from nnunet_kits.inference.fold_cases import fold_cases
 
     job = _system_job(options) if options.system else _job(options, chosen)
-    source = options.input
-    if options.fold_cases is not None:
-        source = fold_cases(job.folders, options.fold_cases, options.input, by_source=bool(options.system))
+    source: Any = found
+    if found is None:
+        images = options.input[0] if options.input else None
+        source = fold_cases(job.folders, options.fold_cases, images, by_source=bool(options.system))
     failed = predict_files(job, source, options.output, options.np, options.overwrite)
     for name, reason in failed.items():
         print(f"nnunet_kits: error: {name}: {reason}", file=sys.stderr)
     return Result({"output": options.output, "failed": failed}, 2 if failed else 0)
+
+
+def _endings(options: argparse.Namespace) -> tuple[str, ...]:
+    """Of the files that are read: all that hold CTs, and what the first model was trained on."""
+    from nnunet_kits.cases.records import read_record
+    from nnunet_kits.images import CT_ENDINGS
+
+    folders = options.fine or [Path(text.partition("=")[2]) for text in options.model]
+    own = str((read_record(folders[0] / "dataset.json") or {}).get("file_ending", "")) if folders else ""
+    return CT_ENDINGS if own in ("", *CT_ENDINGS) else (*CT_ENDINGS, own)
 
 
 def _choose_models(options: argparse.Namespace) -> dict[Path, "Chosen"]:

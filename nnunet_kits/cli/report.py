@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnunet_kits.cli.choosing import add_series_options, choice_of
 from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 from nnunet_kits.errors import KitsError
@@ -32,7 +33,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "named as nnU-Net names them: case_00003_0000.nii.gz is the CT of case_00003.nii.gz. KiTS folders do too.",
     )
     add = report.add_argument
-    add("--images", type=Path, required=True, metavar="DIR", help="CTs (imagesTs), or one file")
+    add("--images", type=Path, required=True, metavar="DIR", help="CTs (imagesTs), one file, or DICOM")
     add("--predictions", type=Path, required=True, metavar="DIR", help="predicted label maps, or one file")
     add("--references", type=Path, metavar="DIR", help="label maps to score against (labelsTs), or one file")
     add("-o", "--output", type=Path, metavar="FILE", help="the HTML file to write")
@@ -62,6 +63,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="megabytes of the page for the slices of each case (default: 6, or less that all together have 120)",
     )
     add("-np", type=whole_from_one, default=1, metavar="N", help="processes (default: 1)")
+    add_series_options(report)
     report.set_defaults(run=run)
 
 
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> Result:
     other = None if options.compare is None else read_scored(options.compare)
     beside = options.predictions if options.predictions.is_dir() else options.predictions.parent
     year = options.year or year_of(beside)
-    cases = find_cases(options.images, options.predictions, options.references, year)
+    cases = find_cases(options.images, options.predictions, options.references, year, choice_of(options))
     models = [read_model(folder) for folder in options.model]
     if options.png is not None:
         write_pictures(options.png, cases, options.np)

@@ -144,12 +144,21 @@ def need_pydicom() -> ModuleType:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do; a DICOMDIR does too."""
+    start = _start(path)
+    return _has_preamble(path) or (start[:2] == OLD_START and len(start) > PREAMBLE)
+
+
+def _has_preamble(path: Path) -> bool:
+    return _start(path)[PREAMBLE:] == b"DICM"
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
     try:
         with open(path, "rb") as handle:
-            start = handle.read(PREAMBLE + 4)
+            return handle.read(PREAMBLE + 4)
     except OSError:
-        return False
-    return start[PREAMBLE:] == b"DICM" or (start[:2] == OLD_START and len(start) > PREAMBLE)
+        return b""
 
 
 def files_below(source: Path) -> Iterator[Path]:
@@ -175,7 +184,10 @@ def read_files(paths: Iterable[Path]) -> Files:
         try:
             frames += read_frames(path)
         except ImageError as error:
-            damaged[path] = str(error)
+            if _has_preamble(path):
+                damaged[path] = str(error)
+            else:  # begins so by chance
+                others.append(path)
     return Files(tuple(frames), tuple(others), damaged)
 
 
@@ -194,10 +206,10 @@ def read_frames(path: Path) -> list[Frame]:
             voxels = _voxels(handle, little)
             header = _header(path, found, voxels)
             frames = list(_frames(header, found))
-    except ImageError:
-        raise
     except Exception as error:  # pydicom raises many types on a damaged file
         raise ImageError(f"{path}: cannot be read as DICOM ({error}). Export it again.") from error
+    if not (header.modality or header.sop_class or header.rows):
+        raise ImageError(f"{path}: states neither what it is nor its modality. It is damaged: export it again.")
     if found.get("Rows") is not None:
         _check_complete(path, header, len(frames), voxels)
     return frames

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nnunet_kits.errors import ImageError
 from nnunet_kits.geometry import NOWHERE, Box, pasted, whole_box
+from nnunet_kits.images.foreign import FOREIGN, read_planes
 from nnunet_kits.images.grid import Grid
 from nnunet_kits.images.nifti import open_nifti
 from nnunet_kits.labels import REGIONS
@@ -54,16 +55,22 @@ class LabelMap:
 
 
 def read_labels(path: Path, labels: Sequence[int] = REGIONS["kidney_and_mass"]) -> LabelMap:
-    """Read a ``.nii`` or ``.nii.gz`` label map completely, verifying the gzip checksum.
+    """Read a label map completely, verifying its checksum: NIfTI, or another format that SimpleITK reads.
 
     Args:
         path: the file.
         labels: foreground values that are allowed.
 
     Raises:
-        ImageError: a value that is neither 0 nor one of the labels; a missing, empty, truncated or damaged file; not a
-            NIfTI image, or not three-dimensional.
+        ImageError: a value that is neither 0 nor one of the labels; a missing, empty, truncated or damaged file; no
+            image, or not three-dimensional.
     """
+    if path.name.endswith(FOREIGN):
+        grid, planes = read_planes(path)
+        found = _Foreground(path, labels, grid)
+        for number, values in enumerate(planes):
+            found.add(number, values.reshape(-1))
+        return found.joined()
     with open_nifti(path) as file:
         plane = file.grid.shape[0] * file.grid.shape[1]
         found = _Foreground(path, labels, file.grid)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images.any_ct import CtSource, read_any_ct, write_like
+from nnunet_kits.images.dicom import SeriesVolume
 from nnunet_kits.images.foreign import CT_ENDINGS
 from nnunet_kits.images.nifti import NIFTI, Volume, read_ct, read_volume, write_volume
 from nnunet_kits.images.series import Series
@@ -85,11 +86,13 @@ class Scan:
         array: (c, z, y, x) in the reader's axis order; its values, if not in its dtype; maybe a strided view.
         properties: what the reader tells of the file, for its writer and nnU-Net's ensembling.
         write: writes a label map (z, y, x) of the array's shape to a path, on the file's own grid.
+        note: what a user should know of how it was read; empty where it is as in its file.
     """
 
     array: NDArray[Any]
     properties: dict[str, Any]
     write: Callable[[NDArray[np.uint8], Path], None]
+    note: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -135,13 +138,15 @@ def read_ct_scan(source: CtSource, reader: str, stock: Callable[[], Any]) -> Sca
     if not known and isinstance(source, Path):  # a format of the reader's own
         return _by_nnunet([source], reader, stock())
     volume = read_any_ct(source)
+    note = volume.note if isinstance(volume, SeriesVolume) else ""
     if reader not in READERS:
-        return _through_nifti(volume, reader, stock())
+        return replace(_through_nifti(volume, reader, stock()), note=note)
     file = source if isinstance(source, Path) else None
     if file is not None and file.name.endswith(NIFTI):
         return READERS[reader](volume, nib.load(file), _geometry(volume, file))
     hollow = np.broadcast_to(np.int8(0), volume.array.shape)  # has the shape, but no memory
-    return READERS[reader](volume, nib.Nifti1Image(hollow, volume.affine), _geometry(volume, file))
+    scan = READERS[reader](volume, nib.Nifti1Image(hollow, volume.affine), _geometry(volume, file))
+    return replace(scan, note=note)
 
 
 def _as_stored(volume: Volume, image: Any, geometry: Geometry) -> Scan:

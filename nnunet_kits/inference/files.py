@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from nnunet_kits.atomic import write_text
-from nnunet_kits.cases.finding import find_scans
+from nnunet_kits.cases.cts import Cts, find_cts
+from nnunet_kits.cases.finding import ending_of
 from nnunet_kits.cases.memory import check_memory, fitting_workers
 from nnunet_kits.cases.parallel import run_cases
 from nnunet_kits.cases.records import Record, open_record
 from nnunet_kits.errors import ImageError, InferenceError, KitsError
-from nnunet_kits.images import read_grid, read_scan
+from nnunet_kits.images import CT_ENDINGS, CtSource, Series, output_ending, read_any_grid, read_ct_scan
 from nnunet_kits.inference.fold_cases import FoldCases
 from nnunet_kits.inference.jobs import Job, Loaded, SystemJob, load
 from nnunet_kits.inference.orientation import axes_of
@@ -33,28 +34,39 @@ SHORT_OF_MEMORY = (
 )
 
 
+Source = Path | Cts | FoldCases
+"""Where scans are found, what was found, or the cases of folds."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """One scan to predict: its name, its file, and the label map to write."""
+    """One scan to predict: its name, its file or series, and the label map to write."""
 
     name: str
-    image: Path
+    image: CtSource
     output: Path
 
 
-def find_cases(source: Path | FoldCases, output: Path, ending: str) -> list[Case]:
-    """The scans in a file or folder, and the label maps to write; for a single file ``output`` may be that one.
+def find_cases(source: Source, output: Path, ending: str) -> list[Case]:
+    """The scans of an input, and the label maps to write; for a single scan ``output`` may be that one.
+
+    A label map is written in the format of its scan; that of a DICOM series as NIfTI.
+
+    Args:
+        source: CTs, or where to find them.
+        output: a folder, or a label map.
+        ending: of the files of the model's dataset, which are read whatever they are.
 
     Raises:
         ImageError: nothing there, two scans of one case, or a scan of several channels.
     """
-    if isinstance(source, FoldCases):
-        return [Case(name, file, output / f"{name}{ending}") for name, file in source.scans.items()]
-    if source.is_file() and not source.name.endswith(ending):
-        raise ImageError(f"{source}: the model reads {ending} files. Convert it first.")
-    single = source.is_file() and output.name.endswith(ending)
-    scans = find_scans(source, (ending,))
-    return [Case(name, file, output if single else output / f"{name}{ending}") for name, file in scans.items()]
+    if isinstance(source, Path):
+        source = find_cts(source, endings=tuple(dict.fromkeys((*CT_ENDINGS, ending))))
+    scans: Mapping[str, CtSource] = source.scans if isinstance(source, FoldCases) else source.sources
+    single = isinstance(source, Cts) and len(scans) == 1 and not source.refused and not output.is_dir()
+    if single and output.name.endswith((*CT_ENDINGS, ending)):
+        return [Case(name, scan, output) for name, scan in scans.items()]
+    return [Case(name, scan, output / f"{name}{output_ending(scan)}") for name, scan in scans.items()]
 
 
 def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = lambda _: None) -> dict[str, Any]:
@@ -67,10 +79,10 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
     first = loaded.models[0]
     reader = str(first.plans.plans["image_reader_writer"])
     with clock("load"):
-        scan = read_scan([case.image], reader, lambda: first.plans.image_reader_writer_class())
+        scan = read_ct_scan(case.image, reader, lambda: first.plans.image_reader_writer_class())
     found = loaded.predict(scan.array[0], scan.spacing_mm, progress, clock, axes_of(scan.properties))
     if loaded.job.save_probabilities:
-        stem = case.output.with_name(case.output.name.removesuffix(loaded.dataset_json["file_ending"]))
+        stem = case.output.with_name(case.output.name.removesuffix(ending_of(case.output, CT_ENDINGS)))
         with clock("probabilities"):
             write_probabilities(stem, found, first, scan.properties)
     with clock("write"):
@@ -79,13 +91,14 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
         "case": case.name,
         "boxes": found.boxes,
         "seconds": {phase: round(seconds, 2) for phase, seconds in clock.seconds.items()},
-        "notes": found.notes,
+        "notes": [*filter(None, [scan.note]), *found.notes],
+        **({"series": case.image.uid} if isinstance(case.image, Series) else {}),
     }
 
 
 def predict_files(
     job: Job | SystemJob,
-    source: Path | Sequence[FoldCases],
+    source: Path | Cts | Sequence[FoldCases],
     output: Path,
     workers: int = 1,
     overwrite: bool = False,
@@ -94,7 +107,9 @@ def predict_files(
 
     Args:
         job: models and settings.
-        source: a CT or a folder of CTs; or the cases of folds, each predicted by its own folds and not by the job's.
+        source: a CT or a folder of CTs, of any format or DICOM; what
+            :func:`~nnunet_kits.cases.cts.find_cts` found; or the cases of folds, each predicted by its own folds and
+            not by the job's.
         output: a folder, or for a single CT the label map to write.
         workers: processes; fewer where memory is short.
         overwrite: predict again what is there.
@@ -105,7 +120,7 @@ def predict_files(
     Raises:
         InferenceError: models that do not fit, too little memory, or an output folder of other settings.
     """
-    if isinstance(source, Path):
+    if isinstance(source, Path | Cts):
         return _predict_part(job, source, output, workers, overwrite)
     failed: dict[str, str] = {}
     for number, part in enumerate(source):
@@ -116,7 +131,7 @@ def predict_files(
 
 def _predict_part(
     job: Job | SystemJob,
-    source: Path | FoldCases,
+    source: Source,
     output: Path,
     workers: int,
     overwrite: bool,
@@ -125,6 +140,11 @@ def _predict_part(
     """:func:`predict_files` for scans of one job; the record is begun anew on request only where the run begins."""
     loaded = load(job)
     cases = find_cases(source, output, loaded.dataset_json["file_ending"])
+    refused = dict(source.refused) if isinstance(source, Cts) else {}
+    for name, reason in refused.items():
+        logger.warning(f"{name}: failed: {reason}")
+    if not cases:
+        return refused
     folder = cases[0].output.parent
     folder.mkdir(parents=True, exist_ok=True)
     by_fold = isinstance(source, FoldCases)
@@ -132,16 +152,18 @@ def _predict_part(
     if cases[0].output != output:
         record = _open_record(folder / RECORD, job, overwrite and begins, by_fold)
     left = [case for case in cases if overwrite or not case.output.exists()]
+    if record is not None and not overwrite:
+        _check_series(record, cases)
     if len(left) < len(cases):
         logger.info(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
     if not left:
-        return {}
+        return refused
     if record is not None:
-        _write_nnunet_files(folder, loaded)
+        _write_nnunet_files(folder, loaded, cases)
     for remark in loaded.remarks:
         logger.warning(remark)
     workers = _workers(loaded, left, workers)
-    failed: dict[str, str] = {}
+    failed = refused
     for case, outcome in _run(job, loaded, left, workers):
         if isinstance(outcome, KitsError):
             failed[case.name] = str(outcome)
@@ -166,7 +188,7 @@ def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int) -> int:
     needs = {}
     for case in cases:
         try:
-            grid = read_grid(case.image)
+            grid = read_any_grid(case.image)
         except ImageError:  # the case's own turn will tell, or it is no NIfTI file
             continue
         needs[case.name] = loaded.bytes_needed(grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
@@ -229,7 +251,25 @@ def _open_record(path: Path, job: Job | SystemJob, overwrite: bool, by_fold: boo
     return open_record(path, {"made_with": made}, differs, InferenceError, overwrite)
 
 
-def _write_nnunet_files(folder: Path, loaded: Loaded) -> None:
+def _check_series(record: Record, cases: Sequence[Case]) -> None:
+    """Refuse to keep a label map of another series than the one that is meant now.
+
+    Raises:
+        InferenceError: naming both.
+    """
+    for case in cases:
+        before = record.cases.get(case.name)
+        known = before.get("series") if isinstance(before, dict) else None
+        if isinstance(case.image, Series) and case.output.exists() and known not in (None, case.image.uid):
+            raise InferenceError(
+                f"{case.output}: is the label map of series {known}, not of {case.image.title}. Predict into another "
+                "folder, or give --overwrite."
+            )
+
+
+def _write_nnunet_files(folder: Path, loaded: Loaded, cases: Sequence[Case]) -> None:
     """dataset.json and plans.json, which nnU-Net's postprocessing and evaluation look for beside predictions."""
-    for name, content in (("dataset.json", loaded.dataset_json), ("plans.json", loaded.models[0].plans.plans)):
+    endings = {ending_of(case.output, CT_ENDINGS) for case in cases}
+    described = {**loaded.dataset_json, **({"file_ending": endings.pop()} if len(endings) == 1 else {})}
+    for name, content in (("dataset.json", described), ("plans.json", loaded.models[0].plans.plans)):
         write_text(folder / name, json.dumps(content, indent=2, default=str))

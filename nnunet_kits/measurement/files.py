@@ -11,12 +11,13 @@ from typing import Any
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
-from nnunet_kits.cases.finding import find_label_maps, scans_of
+from nnunet_kits.cases.cts import Choice, cts_of
+from nnunet_kits.cases.finding import find_label_maps
 from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import KitsError
 from nnunet_kits.geometry import crop, whole_box
-from nnunet_kits.images import check_placed, check_same_grid, read_ct, read_labels
+from nnunet_kits.images import CT_ENDINGS, CtSource, check_placed, check_same_grid, files_of, read_any_ct, read_labels
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Task:
 
     case: str
     labels: Path
-    image: Path | None
+    image: CtSource | None
 
 
 def measure_files(
@@ -39,15 +40,18 @@ def measure_files(
     images: Path | None = None,
     min_volume_ml: float = 0.0,
     workers: int = 1,
+    choice: Choice | None = None,
 ) -> tuple[dict[str, Measures], dict[str, str]]:
     """Measure a label map or a folder of them, and write ``measures.csv`` and ``measures.json``.
 
     Args:
         labels: a file, a folder of label maps, or a KiTS folder.
         output: folder for the results.
-        images: CTs for the mean HU: a file, a folder with ``case_0000.nii.gz`` or ``case.nii.gz``, or a KiTS folder.
+        images: CTs for the mean HU: a file, a folder with ``case_0000.nii.gz`` or ``case.nii.gz``, a KiTS folder, or
+            DICOM.
         min_volume_ml: smaller lesions are left out.
         workers: processes.
+        choice: of a DICOM series.
 
     Returns:
         Case -> measures, and case -> why it failed.
@@ -55,13 +59,15 @@ def measure_files(
     Raises:
         ImageError: no label map, one without its CT, or two of one case.
     """
-    files = find_label_maps(labels)
-    scans = scans_of(files, images) if images else {}
+    files = find_label_maps(labels, endings=CT_ENDINGS)
+    scans = cts_of(files, images, choice) if images else {}
     tasks = {case: Task(case, file, scans.get(case)) for case, file in files.items()}
     output.mkdir(parents=True, exist_ok=True)
     journal = Journal(output / JOURNAL)
     keys = {
-        case: json.dumps([__version__, min_volume_ml, file_key(*filter(None, (task.labels, task.image)))])
+        case: json.dumps(
+            [__version__, min_volume_ml, file_key(task.labels, *(files_of(task.image) if task.image else ()))]
+        )
         for case, task in tasks.items()
     }
     left = {case: task for case, task in tasks.items() if keys[case] not in journal.results}
@@ -96,7 +102,7 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
     planes = columns, rows, (start, start + labels.array.shape[2])  # those that hold foreground
     image = None
     if task.image is not None:
-        volume = read_ct(task.image)
+        volume = read_any_ct(task.image)
         check_same_grid(task.case, volume.grid, grid)
         image = crop(volume.array, planes).copy()
         del volume

@@ -10,12 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.cases.finding import find_label_maps, scans_of
+from nnunet_kits.cases.cts import Choice, cts_of
+from nnunet_kits.cases.finding import find_label_maps
 from nnunet_kits.errors import KitsError
 from nnunet_kits.evaluation.case import evaluate_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_affine, canonical_spacing, to_canonical
-from nnunet_kits.images import LabelMap, Volume, check_placed, check_same_grid, read_ct, read_labels
+from nnunet_kits.images import (
+    CT_ENDINGS,
+    CtSource,
+    LabelMap,
+    Volume,
+    check_same_grid,
+    name_of,
+    read_any_ct,
+    read_labels,
+)
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import Measures, measure_labels
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
@@ -28,13 +38,13 @@ class ReportCase:
 
     Attributes:
         name: for example ``case_00003``.
-        image: CT file.
+        image: CT: a file, or a DICOM series.
         prediction: label map on the CT's grid.
         reference: label map on the same grid, or None.
     """
 
     name: str
-    image: Path
+    image: CtSource
     prediction: Path
     reference: Path | None = None
 
@@ -45,7 +55,7 @@ class Finding:
 
     Attributes:
         predicted: measures of the prediction, with the CT's HU.
-        image: name of the CT's file.
+        image: name of the CT's file, or what its series is called.
         shape_zyx: voxels of the case, in canonical orientation (see :mod:`nnunet_kits.geometry`).
         spacing_zyx_mm: voxel edges.
         affine: (4, 4) canonical (z, y, x) index to RAS millimetres.
@@ -74,22 +84,26 @@ class Finding:
         return sum(numbers) / len(numbers)
 
 
-def find_cases(images: Path, predictions: Path, references: Path | None, year: str) -> list[ReportCase]:
+def find_cases(
+    images: Path, predictions: Path, references: Path | None, year: str, choice: Choice | None = None
+) -> list[ReportCase]:
     """The cases of a folder of predictions, by name; or the one of a file.
 
     Args:
-        images: CTs, named as nnU-Net names them (``case_0000.nii.gz``) or as the case, a KiTS folder, or one file.
+        images: CTs, named as nnU-Net names them (``case_0000.nii.gz``) or as the case, a KiTS folder, one file, or
+            DICOM.
         predictions: label maps, or one.
         references: label maps of the same names, a KiTS folder, or one file; None for none. A case without one is
             shown without scores.
         year: whose references they are.
+        choice: of a DICOM series.
 
     Raises:
         ImageError: no prediction, one without its CT, no references in the folder that is named, or two files of one
             case.
     """
-    predicted = find_label_maps(predictions)
-    scans = scans_of(predicted, images)
+    predicted = find_label_maps(predictions, endings=CT_ENDINGS)
+    scans = cts_of(predicted, images, choice)
     if references is None or references.is_file():
         of = dict.fromkeys(predicted, references)
     else:
@@ -142,7 +156,7 @@ def examine(task: tuple[ReportCase, str]) -> Finding:
         true = _measured(reference, image) if reference else None
     z, y, x = to_canonical(image.array, image.affine).shape
     affine = canonical_affine(image.array.shape, image.affine)
-    return Finding(predicted, case.image.name, (z, y, x), canonical_spacing(image.affine), affine, true, scores)
+    return Finding(predicted, name_of(case.image), (z, y, x), canonical_spacing(image.affine), affine, true, scores)
 
 
 def load_case(case: ReportCase) -> Case:
@@ -171,8 +185,7 @@ def _naming(case: ReportCase) -> Iterator[None]:
 
 def _read_all(case: ReportCase) -> tuple[Volume, LabelMap, LabelMap | None]:
     """CT, prediction and reference."""
-    image, prediction = read_ct(case.image), read_labels(case.prediction)
-    check_placed(case.image, image.grid)
+    image, prediction = read_any_ct(case.image), read_labels(case.prediction)
     check_same_grid(case.name, image.grid, prediction.grid)
     return image, prediction, read_labels(case.reference) if case.reference else None
 

@@ -1,0 +1,29 @@
+"""The options that say which series of a DICOM folder is meant, in every verb that reads CTs."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnunet_kits.cases.cts import Choice
+
+
+def add_series_options(verb: argparse.ArgumentParser) -> None:
+    """Add ``--series`` and ``--resample-tilt``."""
+    dicom = verb.add_argument_group("where CTs are DICOM")
+    dicom.add_argument(
+        "--series",
+        metavar="UID|NUMBER",
+        help="the series to take, as nnunet_kits series lists them (default: the only one that is a plain CT)",
+    )
+    dicom.add_argument(
+        "--resample-tilt",
+        action="store_true",
+        help="take series whose slices lean (gantry tilt) or lie at uneven distances, and resample them",
+    )
+
+
+def choice_of(options: argparse.Namespace) -> "Choice":
+    """What these options ask for."""
+    from nnunet_kits.cases.cts import Choice
+
+    return Choice(options.series, options.resample_tilt)
