@@ -128,13 +128,16 @@ def test_after_kill_9_the_same_command_goes_on_and_nothing_is_done_twice(tmp_pat
     wait_until(lambda: session(process.pid) == [], 30)
 
 
-def test_ctrl_c_ends_all_that_the_run_started_and_meanwhile_no_other_run_works_there(tmp_path):
+@pytest.mark.parametrize(("told", "deaf"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_ctrl_c_and_kill_end_all_that_the_run_started_and_meanwhile_no_other_run_works_there(tmp_path, told, deaf):
     steps = held_up(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if deaf else signal.default_int_handler)  # as a script's "&"
     process = begin_and_hold(tmp_path, steps)
+    signal.signal(signal.SIGINT, before)
     with pytest.raises(WorkflowError, match=rf"another run \(cheap, process {process.pid} on .*\) works there\. Wait"):
         run(tmp_path, steps)
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    os.kill(process.pid, told)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "second: begun" in out
     assert session(process.pid) == []

@@ -105,6 +105,7 @@ def _run_left(
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
+            preexec_fn=_hear_ctrl_c,
         )
         try:
             while process.poll() is None:
@@ -135,6 +136,11 @@ def _stopped_like_ctrl_c() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _hear_ctrl_c() -> None:
+    """Between fork and exec: take SIGINT, by which we end it, even where a script started us deaf to it with ``&``."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(process: "subprocess.Popen[bytes]", patience_s: float) -> None:

@@ -112,6 +112,8 @@ class _Attempt:
         self.folder.mark(RUNNING, self.step.name, {**self.facts, **where})
         try:
             code, error = self._command()
+        except OSError as refused:  # a full disk
+            code, error = 1, f"{refused.filename}: {refused.strerror}"
         except Stopped as stopped:
             number = int(stopped.args[0])
             if number == signal.SIGTERM:

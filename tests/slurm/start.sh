@@ -28,7 +28,7 @@ if ! munge -n 2> /dev/null | unmunge > /dev/null 2>&1; then
 fi
 
 host=$(hostname -s)
-cpus=$(nproc)
+cpus=$(getconf _NPROCESSORS_ONLN)  # nproc heeds OMP_NUM_THREADS
 megabytes=$(awk '/^MemTotal/ { print int($2 / 1024 * 0.9) }' /proc/meminfo)
 cat > "$conf" << EOF
 $mark
