@@ -176,11 +176,13 @@ def _show(options: argparse.Namespace) -> Result:
     if made is None and entry is None:
         raise ModelError(f"there is no model {name!r}. List them: nnunet_kits models list.")
     told = {} if entry is None else entry.model_dump(exclude_none=True, mode="json")
+    if entry is not None:
+        told["licence"] = ". ".join(part for part in (entry.licence.name, entry.licence.note) if part)
     told |= (
         {} if made is None else {key: value for key, value in _told(made).items() if value not in (None, "", [], {})}
     )
     for key, value in told.items():
-        if key not in ("files", "sha256"):
+        if key not in ("files", "sha256") and value:
             print(f"{key + ':':16}{_line(value)}")
     return Result(told)
 

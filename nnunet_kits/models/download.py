@@ -62,12 +62,18 @@ def download(remote: Remote, folder: Path, progress: Callable[[int, int | None],
         except _CutError as error:
             failures = 1 if state.there > before else failures + 1
             if failures >= ATTEMPTS:
+                if state.there == 0:
+                    raise ModelError(
+                        f"{remote.url}: nothing came ({error}). Connect to the network, or download the zip elsewhere "
+                        "and use nnunet_kits models import ZIP."
+                    ) from error
                 of = f" of {state.total / 1e6:.1f}" if state.total else ""
                 raise ModelError(
                     f"{remote.url}: the connection broke after {state.there / 1e6:.1f}{of} MB ({error}). What is there "
                     "is kept: run the same command again to go on."
                 ) from error
-            logger.info(f"The connection broke after {state.there / 1e6:.1f} MB; going on.")
+            if state.there > before:
+                logger.info(f"The connection broke after {state.there / 1e6:.1f} MB; going on.")
     return _verified(remote, state)
 
 

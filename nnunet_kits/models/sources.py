@@ -76,8 +76,8 @@ def _in_archive(doi: str, source: Source) -> Remote:
         raise
     except (requests.RequestException, OSError) as error:
         raise ModelError(
-            f"doi:{doi}: cannot be asked for its files ({_short(error)}). Connect to the network, or download the zip "
-            "elsewhere and use nnunet_kits models import ZIP."
+            f"doi:{doi}: cannot be asked for its files ({type(error).__name__}). Connect to the network, or download "
+            "the zip elsewhere and use nnunet_kits models import ZIP."
         ) from error
     except (ValueError, KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
         raise ModelError(f"doi:{doi}: leads to no archive of files that can be read ({_short(error)}).") from error
