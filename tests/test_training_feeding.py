@@ -35,6 +35,14 @@ def test_small_machines_get_fewer_processes_but_one(large_machine, monkeypatch):
     assert loading_processes(4, on_gpu=True) == 1
 
 
+def test_the_trainings_of_several_gpus_share_cpus_and_memory(large_machine, monkeypatch):
+    assert loading_processes(12, on_gpu=True, trainings=2) == 6
+    assert loading_processes(12, on_gpu=True, trainings=4) == 3
+    assert loading_processes(12, on_gpu=True, trainings=16) == 1
+    monkeypatch.setattr(feeding, "available_memory_bytes", lambda: 10e9)
+    assert loading_processes(12, on_gpu=True, trainings=2) == 2
+
+
 def test_memory_that_is_not_known_limits_nothing(large_machine, monkeypatch):
     monkeypatch.setattr(feeding, "available_memory_bytes", lambda: None)
     assert loading_processes(12, on_gpu=True) == 6
@@ -74,6 +82,12 @@ def test_where_all_cpus_load_already_more_processes_are_not_advised(large_machin
     monkeypatch.setattr(feeding, "cpu_count", lambda: 2)
     assert "All 2 CPUs load already" in fed([1], [1]).told(2)
     assert "Set nnUNet_n_proc_DA to 1 " in fed([1], [1]).told(0)
+
+
+def test_the_line_of_several_gpus_speaks_of_one_and_advises_its_share_of_the_cpus(large_machine):
+    told = fed([3, 3], [1, 1]).told(2, trainings=4)
+    assert "got 0.5 from 2 processes and waited 75% of the time (one of 4 GPUs). Set nnUNet_n_proc_DA to 3 " in told
+    assert "All 16 CPUs load already" in fed([3, 3], [1, 1]).told(3, trainings=4)
 
 
 def test_nothing_is_said_of_a_single_iteration():

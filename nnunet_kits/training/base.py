@@ -248,7 +248,7 @@ class KitsTrainer(SafeTrainer):
         """End as nnU-Net does; after some epochs the log says whether loading keeps up."""
         super().on_train_epoch_end(train_outputs)
         self._epochs_run += 1
-        told = self._feed.told(getattr(self.dataloader_train, "num_processes", 0))
+        told = self._feed.told(getattr(self.dataloader_train, "num_processes", 0), loaders.processes_of(self))
         if told and is_said_after(self._epochs_run):
             self.print_to_log_file(told)
 

@@ -29,18 +29,19 @@ def is_said_after(epochs: int) -> bool:
     return epochs == 2 or epochs % 50 == 1
 
 
-def loading_processes(nnunets: int, on_gpu: bool) -> int:
+def loading_processes(nnunets: int, on_gpu: bool, trainings: int = 1) -> int:
     """How many processes load and augment.
 
     Args:
         nnunets: what nnU-Net would take; it is taken where ``nnUNet_n_proc_DA`` is set.
         on_gpu: whether the network leaves the CPUs to them; else one process is plenty.
+        trainings: how many share CPUs and memory: one a GPU of ``-num_gpus``.
     """
     if VARIABLE in os.environ:
         return nnunets
     memory = available_memory_bytes()
-    fitting = ENOUGH if memory is None else int(memory // BYTES_PER_PROCESS)
-    return max(1, min(nnunets, ENOUGH if on_gpu else 1, cpu_count() - 1, fitting))
+    fitting = ENOUGH if memory is None else int(memory // BYTES_PER_PROCESS) // trainings
+    return max(1, min(nnunets, ENOUGH if on_gpu else 1, cpu_count() // trainings - 1, fitting))
 
 
 class Feed:
@@ -65,11 +66,12 @@ class Feed:
             self.worked_s += end - start
         self.last = end
 
-    def told(self, processes: int) -> str | None:
+    def told(self, processes: int, trainings: int = 1) -> str | None:
         """A line for the log, ``Loading: ...``; None before the second iteration.
 
         Args:
-            processes: that load; 0 where the training process does so itself.
+            processes: that load for this training; 0 where the training process does so itself.
+            trainings: how many share the CPUs: one a GPU of ``-num_gpus``.
         """
         if not self.samples:
             return None
@@ -80,13 +82,17 @@ class Feed:
             f"the network takes {takes:.3g} samples a second, got {gets:.3g} from {who} and waited {waited:.0%} of the "
             "time"
         )
-        return f"{START} {rates}. {self._advice(processes, takes / gets) if waited > TO_SAY else GOOD}"
+        one_of = f" (one of {trainings} GPUs)" if trainings > 1 else ""
+        return (
+            f"{START} {rates}{one_of}. {self._advice(processes, takes / gets, trainings) if waited > TO_SAY else GOOD}"
+        )
 
-    def _advice(self, processes: int, lacking: float) -> str:
+    def _advice(self, processes: int, lacking: float, trainings: int) -> str:
         cpus = cpu_count()
+        most = max(1, cpus // trainings - 1)
         wanted = max(1, int(processes * lacking + 0.999))
-        if processes < cpus - 1:
-            return f"Set {VARIABLE} to {min(wanted, cpus - 1)} (there are {cpus} CPUs)."
+        if processes < most:
+            return f"Set {VARIABLE} to {min(wanted, most)} (there are {cpus} CPUs)."
         return (
             f"All {cpus} CPUs load already: give the training more of them, or keep the preprocessed data on a local "
             "disk."

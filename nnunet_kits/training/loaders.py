@@ -194,7 +194,7 @@ def dataloaders(
     """
     training, validation = _loaders(trainer, sampling, shares)
     on_gpu = trainer.device.type == "cuda"
-    processes = loading_processes(get_allowed_n_proc_DA(), on_gpu)
+    processes = loading_processes(get_allowed_n_proc_DA(), on_gpu, processes_of(trainer))
     if processes:
         for transforms in (getattr(training.transforms, "augmented", training.transforms), validation.transforms):
             compile_loops(transforms, len(trainer.configuration_manager.patch_size))
@@ -205,6 +205,11 @@ def dataloaders(
     for loader in running:
         next(loader)
     return running
+
+
+def processes_of(trainer: "nnUNetTrainer") -> int:
+    """How many processes train together, one a GPU."""
+    return torch.distributed.get_world_size() if trainer.is_ddp else 1
 
 
 def _loaders(
