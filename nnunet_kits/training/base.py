@@ -26,7 +26,7 @@ from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
 from nnunet_kits.model_folder import BEST
-from nnunet_kits.training import augmentations, compatibility, frequencies, loaders, mixup, optimisation
+from nnunet_kits.training import augmentations, compatibility, frequencies, loaders, mixup, optimisation, tracking
 from nnunet_kits.training.clipping import ClippingScaler
 from nnunet_kits.training.feeding import Feed, is_said_after
 from nnunet_kits.training.names import PLANNED
@@ -75,6 +75,8 @@ class KitsTrainer(SafeTrainer):
         self._check_parts()
         if self.parts.previous_trainer is not None:
             self._follow(self.parts.previous_trainer)
+        self._find_shorter()
+        self.logger.update_config({"nnunet_kits": tracking.composition(self.parts, self.settings)})
 
     @classmethod
     def _settings_of(cls, manager: ConfigurationManager, name: str) -> TrainingSettings:
@@ -181,12 +183,20 @@ class KitsTrainer(SafeTrainer):
         super().set_deep_supervision_enabled(enabled and self.enable_deep_supervision)
 
     def initialize(self) -> None:
-        """Build network, optimiser and loss as nnU-Net does; a new training may begin from an ImageNet encoder."""
+        """Build network, optimiser and loss as nnU-Net does; a new training may begin from an ImageNet encoder.
+
+        Raises:
+            TrainingError: the training is to begin from weights that do not fit.
+        """
         super().initialize()
         network = self.network.module if self.is_ddp else self.network
         network = getattr(network, "_orig_mod", network)  # of torch.compile
-        weights = self.settings.imagenet_weights
-        if hasattr(network, "load_imagenet_encoder") and weights != "none" and not self._restores:
+        weights, given = self.settings.imagenet_weights, self._begins_from
+        if given is not None:
+            name = f"{type(self).__name__} with {self.configuration_name} of {self.plans_manager.plans_name}"
+            given.check_fit(name, network.state_dict(), self.num_input_channels)
+            self.print_to_log_file(f"Begins from {given.file} ({given.origin}); the outputs' weights begin anew.")
+        elif hasattr(network, "load_imagenet_encoder") and weights != "none" and not self._restores:
             network.load_imagenet_encoder(None if weights == "hub" else weights)
 
     def _build_loss(self) -> nn.Module:

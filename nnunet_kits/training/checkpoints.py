@@ -5,6 +5,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.model_folder import BEST, FINAL, LATEST
 
 PREVIOUS = "checkpoint_previous.pth"
@@ -40,9 +41,14 @@ def keep_previous(path: Path) -> None:
     """Before ``checkpoint_latest.pth`` is replaced: keep it as ``checkpoint_previous.pth``, at no moment without it."""
     if path.name != LATEST or not path.is_file():
         return
-    previous = path.with_name(PREVIOUS)
-    previous.unlink(missing_ok=True)
+    link_or_copy(path, path.with_name(PREVIOUS))
+
+
+def link_or_copy(path: Path, other: Path) -> None:
+    """Let ``other`` hold what ``path`` holds now, without space of its own where the file system has hard links."""
+    other.unlink(missing_ok=True)
     try:
-        os.link(path, previous)
+        os.link(path, other)
     except OSError:  # a file system without hard links
-        shutil.copyfile(path, previous)
+        with atomic_path(other) as temporary:
+            shutil.copyfile(path, temporary)

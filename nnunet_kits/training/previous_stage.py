@@ -65,7 +65,7 @@ def previous_stage(
         The stage before; None where the configuration has none.
     """
     configurations, name = plans["configurations"], next_model.configuration
-    configuration = _resolved(configurations, name)
+    configuration = resolved(configurations, name)
     if configuration.get("previous_stage") is None:
         return None
     trainer = trainer or split_after(next_model.trainer)[1] or next_model.trainer
@@ -77,10 +77,10 @@ def previous_stage(
     )
 
 
-def _resolved(configurations: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+def resolved(configurations: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
     """A configuration with what it inherits, as nnU-Net's ``PlansManager`` has it."""
     own = configurations.get(name, {})
-    inherited = _resolved(configurations, own["inherits_from"]) if "inherits_from" in own else {}
+    inherited = resolved(configurations, own["inherits_from"]) if "inherits_from" in own else {}
     return {**inherited, **own}
 
 

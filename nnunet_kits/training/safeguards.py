@@ -1,6 +1,7 @@
 """nnU-Net's trainer with safeguards: a cascade that knows what it stands on, and checkpoints that survive a kill."""
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.errors import TrainingError
-from nnunet_kits.model_folder import ModelFolder
-from nnunet_kits.training import checkpoints
+from nnunet_kits.model_folder import BEST, FINAL, LATEST, ModelFolder
+from nnunet_kits.training import checkpoints, fine_tuning, longer, tracking
 from nnunet_kits.training.checkpoint_data import data_only, refuse_code
 from nnunet_kits.training.names import AFTER, TrainerName, split_after
 from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
@@ -24,7 +25,8 @@ class SafeTrainer(nnUNetTrainer):
     """nnU-Net's trainer with safeguards.
 
     The cascade refuses to start on incomplete low-resolution predictions and says what makes them; checkpoints are
-    written atomically every 10 epochs, and ``--c`` falls back from a damaged one.
+    written atomically every 10 epochs, and ``--c`` falls back from a damaged one and goes on from a shorter training;
+    weights to begin from are looked at before.
     """
 
     parts: TrainerName
@@ -38,8 +40,13 @@ class SafeTrainer(nnUNetTrainer):
         device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net's own signature)
     ) -> None:
         self._continues = bool(plans.get("continue_training"))
+        tracking.check_mode(os.environ)
+        file = fine_tuning.file_asked_for(sys.argv)
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()  # each loads to its own GPU
+        self._begins_from = None if file is None else fine_tuning.read_weights(file, only_here=not several)
         super().__init__(plans, configuration, fold, dataset_json, device)
         self._restores = False
+        self._shorter: ModelFolder | None = None
         self.save_every = SAVE_EVERY_EPOCHS
 
     # cascade
@@ -57,11 +64,15 @@ class SafeTrainer(nnUNetTrainer):
     def _previous_stage(self) -> PreviousStage | None:
         if not self.is_cascaded:
             return None
-        manager, name = self.plans_manager, type(self).__name__
+        preprocessed, model = Path(self.preprocessed_dataset_folder_base), self._model_folder()
+        return previous_stage(
+            model, self.plans_manager.plans, preprocessed, self.parts.previous_trainer or model.trainer
+        )
+
+    def _model_folder(self) -> ModelFolder:
+        manager = self.plans_manager
         results = Path(str(nnUNet_results)) / manager.dataset_name
-        model = ModelFolder(results, name, manager.plans_name, self.configuration_name)
-        preprocessed = Path(self.preprocessed_dataset_folder_base)
-        return previous_stage(model, manager.plans, preprocessed, self.parts.previous_trainer or name)
+        return ModelFolder(results, type(self).__name__, manager.plans_name, self.configuration_name)
 
     def _require_previous_stage(self, keys: Iterable[str]) -> None:
         """Refuse a cascade without low-resolution predictions of all these cases.
@@ -90,6 +101,32 @@ class SafeTrainer(nnUNetTrainer):
         """Check the cascade's input, then validate as nnU-Net does."""
         self._require_previous_stage(self.do_split()[1])
         super().perform_actual_validation(save_probabilities)
+
+    # a longer training
+
+    def _find_shorter(self) -> None:
+        """With ``--c`` and no checkpoint yet: go on from a finished training that differs in its length alone."""
+        if self._continues and self.local_rank == 0:
+            model, own = self._model_folder(), Path(self.output_folder)
+            if not any((own / name).is_file() for name in (FINAL, LATEST, BEST)):
+                self._shorter = longer.finished_shorter(model, self.fold)
+            if self._shorter:
+                labels = self.dataset_json["labels"]
+                longer.go_on_from(self._shorter, model, self.fold, self.plans_manager.plans, labels)
+        if self._continues and self.is_ddp:
+            torch.distributed.barrier()
+
+    def _tell_of_shorter(self, shorter: ModelFolder) -> None:
+        done, last = self.current_epoch, self.logger.get_value("lrs", step=-1)
+        rates = []
+        for epoch in (done - 1, done):
+            self.lr_scheduler.step(epoch)
+            rates.append(self.optimizer.param_groups[0]["lr"])
+        self.print_to_log_file(
+            f"{type(self).__name__} goes on from the finished {shorter.trainer}, after its {done} epochs: with its "
+            f"weights, optimizer and log. Nothing in its folder changes. "
+            f"{longer.schedule_told(self.num_epochs, done, last, rates[0], rates[1])}"
+        )
 
     # checkpoints
 
@@ -122,6 +159,9 @@ class SafeTrainer(nnUNetTrainer):
         self._restores = True
         with data_only():
             super().load_checkpoint(filename_or_checkpoint)
+        if self._shorter:
+            self._tell_of_shorter(self._shorter)
+            self._shorter = None
 
     def _readable(self, path: Path) -> Path:
         if checkpoints.is_readable(path):

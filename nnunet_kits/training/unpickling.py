@@ -7,7 +7,7 @@ from pathlib import Path
 COMMANDS = {
     "inference/predict_from_raw_data.py": ("nnUNetv2_predict", "nnUNetv2_predict_from_modelfolder"),
     "training/nnUNetTrainer/nnUNetTrainer.py": ("nnUNetv2_train --c or --val with nnU-Net's own trainers",),
-    "run/load_pretrained_weights.py": ("nnUNetv2_train -pretrained_weights",),
+    "run/load_pretrained_weights.py": ("nnUNetv2_train -pretrained_weights with nnU-Net's own trainers",),
 }
 """Module of nnU-Net that reads checkpoints -> the commands that do it by that module."""
 
