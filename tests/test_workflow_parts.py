@@ -230,6 +230,13 @@ def test_a_training_that_ends_well_without_its_results_has_failed(nnunet, tmp_pa
     assert folder.log("train").read_text().splitlines()[1] == "trained ."
 
 
+def test_a_log_that_the_system_refuses_is_the_steps_failure(folder):
+    folder.write({}, {}, [Step("a", "measure", ("true",))])
+    folder.log("a").mkdir(parents=True)
+    assert main([str(folder.steps_file), "a"]) == 1
+    assert folder.marked("failed", "a")["error"] == f"{folder.log('a')}: Is a directory"
+
+
 # where steps run
 
 

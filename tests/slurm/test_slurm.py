@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cheap_steps import counted, events, folder_of, run, start, wait_until
 
+from nnunet_kits.cli.main import main
 from nnunet_kits.errors import WorkflowError
 from nnunet_kits.workflow.folder import RUNNING
 
@@ -27,9 +28,10 @@ def slurm(tmp_path_factory):
     subprocess.run([HERE / "stop.sh", folder], check=False)
 
 
-def queued():
-    """Jobs that wait or run."""
-    return subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True, check=True).stdout.split()
+def queued(*which):
+    """Jobs that wait or run, or others."""
+    command = ["squeue", "-h", "-o", "%i", *which]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_a_failed_fold_leaves_the_others_going_on_slurm_too(slurm, tmp_path, caplog):
@@ -72,3 +74,11 @@ def test_jobs_outlive_a_kill_of_the_run_and_ctrl_c_cancels_them(slurm, tmp_path)
     (folder_of(tmp_path).path / "go").touch()
     found = run(tmp_path, steps, profile="slurm")
     assert {name: outcome.state for name, outcome in found.items()} == {"long": "done", "after": "done"}
+
+
+def test_the_smoke_recipe_goes_from_phantoms_to_a_report(slurm, tmp_path, capfd):
+    assert main(["run", "smoke", "--smoke", "--root", str(tmp_path), "--device", "cpu", "--profile", "slurm"]) == 0
+    out = capfd.readouterr().out
+    assert "19 of 19 steps are done: 19 now, 0 before." in out
+    assert (tmp_path / "runs" / "smoke" / "report.html").is_file()
+    assert len(queued("-t", "COMPLETED")) >= 19
