@@ -131,6 +131,8 @@ def test_the_verb_series_lists_all_with_what_is_taken_and_why_not(patients, caps
     assert lines[2].split()[:2] == ["1", "1"]
     assert lines[3].split()[:4] == ["*", "2", "3", "thin"]
     assert lines[4] == "  1: a localiser"
+    assert main(["series", str(patients / "DICOM" / "PAT1")]) == 0
+    assert "  None is taken by itself. Several could be meant: choose one with --series" in capsys.readouterr().out
 
 
 def test_the_verb_series_says_that_there_is_none(tmp_path, capsys):

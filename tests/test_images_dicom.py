@@ -2,6 +2,7 @@
 
 import shutil
 
+import highdicom
 import numpy as np
 import pydicom
 import pytest
@@ -160,6 +161,16 @@ def test_an_enhanced_file_gives_the_volume_of_the_classic_series(tmp_path, synta
     assert classic.grid.is_same(enhanced.grid)
     assert [frame.index for frame in enhanced.series.frames] == [1, 3, 4, 0, 5, 2]
     assert len(read_headers(enhanced.series)) == 1
+
+
+def test_highdicom_puts_the_voxels_of_an_enhanced_file_in_the_same_places(tmp_path):
+    orientation = tuple(Rotation.from_euler("xyz", (0.1, 0.2, -0.4)).as_matrix()[:, :2].T.ravel())
+    path = write_enhanced(tmp_path / "one.dcm", phantom(), orientation, order=[3, 0, 5, 1, 2, 4], slope=2)
+    ours, theirs = read(path), highdicom.imread(path).get_volume(apply_modality_transform=True, dtype=np.float64)
+    turn = np.linalg.inv(theirs.affine) @ np.linalg.inv(RAS) @ ours.affine  # our index to theirs: slices, rows, columns
+    index = np.rint(turn @ np.append(np.indices(ours.array.shape).reshape(3, -1), np.ones((1, ours.array.size)), 0))
+    assert np.allclose(turn @ (1, 2, 3, 1), np.rint(turn @ (1, 2, 3, 1)), atol=1e-6)
+    assert np.array_equal(theirs.array[tuple(index[:3].astype(int))], ours.array.ravel())
 
 
 def test_the_headers_come_in_the_order_of_the_slices(tmp_path):

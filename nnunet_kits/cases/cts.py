@@ -7,7 +7,8 @@ from pathlib import Path
 from nnunet_kits.cases.finding import CHANNEL, SCANS, find_scans, holds_scans, scans_of, unambiguous
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images import CT_ENDINGS, CtSource, Found, choose_series
-from nnunet_kits.images.dicom_files import Files, Frame, files_below, is_dicom, read_files
+from nnunet_kits.images.dicom_files import Files, files_below, is_dicom, read_files
+from nnunet_kits.images.frames import Frame
 from nnunet_kits.images.series import find_series, series_of
 
 

@@ -59,12 +59,14 @@ def run(options: argparse.Namespace) -> Result:
             "others": found.others,
             "damaged": {str(path): reason for path, reason in found.damaged.items()},
         }
-        _say(case, found, taken, why)
+        _say(case, found, taken)
     return Result({"cases": content})
 
 
-def _say(case: str, found: "Found", taken: int | None, why: str | None) -> None:
+def _say(case: str, found: "Found", taken: int | None) -> None:
     """The table of one case."""
+    from nnunet_kits.images.series import advice
+
     rows = [_row(series, series.index == taken) for series in found.series]
     widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
     print(f"{case}: {len(found.series)} series, {found.others} other files")
@@ -75,8 +77,8 @@ def _say(case: str, found: "Found", taken: int | None, why: str | None) -> None:
             print(f"  {series.index}: {series.reason}")
     for reason in found.damaged.values():
         print(f"  damaged: {reason}")
-    if why:
-        print(f"  none is taken by itself: {why}" if len(found.series) > 1 else f"  not taken: {why}")
+    if taken is None:
+        print(f"  None is taken by itself. {advice(found.series)}")
 
 
 def _row(series: "Series", taken: bool) -> Sequence[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.errors import ImageError
-from nnunet_kits.images.dicom_files import NATIVE, Frame, Header, need_pydicom
+from nnunet_kits.images.frames import NATIVE, Frame, Header, need_pydicom
 from nnunet_kits.images.grid import Grid
 from nnunet_kits.images.nifti import Volume
 from nnunet_kits.images.series import Series

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift
 
 from nnunet_kits.errors import ImageError
-from nnunet_kits.images.dicom_files import Frame
+from nnunet_kits.images.frames import Frame
 from nnunet_kits.images.series import Series
 from nnunet_kits.images.stacks import SAME_MM, Stack
 from nnunet_kits.images.voxels import joined

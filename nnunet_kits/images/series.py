@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from nnunet_kits.errors import ImageError
-from nnunet_kits.images.dicom_files import Files, Frame, files_below, read_files
+from nnunet_kits.images.dicom_files import Files, files_below, read_files
+from nnunet_kits.images.frames import Frame
 from nnunet_kits.images.stacks import Stack, is_placed, stack_of
 from nnunet_kits.images.verdicts import SAME_DIRECTION, Use, verdict
 
@@ -176,7 +177,7 @@ def choose_series(found: Found, wanted: str | None = None, resample: bool = Fals
                 f"{found.source}: holds {len(usable)} series that could be meant. Choose with --series NUMBER: "
                 + "; ".join(series.title for series in usable)
             )
-        raise ImageError(f"{found.source}: none of its series is taken by itself: {listed}. {_advice(found.series)}")
+        raise ImageError(f"{found.source}: none of its series is taken by itself: {listed}. {advice(found.series)}")
     meant = [series for series in found.series if wanted in (str(series.index), series.uid)]
     if not meant:
         raise ImageError(f"{found.source}: has no series {wanted}. There are: {listed}.")
@@ -185,12 +186,14 @@ def choose_series(found: Found, wanted: str | None = None, resample: bool = Fals
         raise ImageError(f"{found.source}: {len(meant)} stacks have the UID {wanted}. Choose by number: {titles}.")
     (series,) = meant
     if series.use == "never" or (series.uneven and not resample):
-        raise ImageError(f"{found.source}: series {series.index} cannot be read: {series.reason}. {_advice([series])}")
+        raise ImageError(f"{found.source}: series {series.index} cannot be read: {series.reason}. {advice([series])}")
     return series
 
 
-def _advice(several: Sequence[Series]) -> str:
-    """What a user may do about series that are not taken."""
+def advice(several: Sequence[Series]) -> str:
+    """What a user may do where none of some series is taken by itself."""
+    if sum(series.use == "take" and not series.uneven for series in several) > 1:
+        return "Several could be meant: choose one with --series NUMBER."
     useful = [series for series in several if series.use != "never"]
     if any(series.uneven for series in useful):
         return RESAMPLE

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.images.dicom_files import Frame
+from nnunet_kits.images.frames import Frame
 
 OFF_MM = 0.1
 """How far a slice may lie off an even grid: twice what a position written with one decimal loses."""

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from nnunet_kits.images.dicom_files import Frame
+from nnunet_kits.images.frames import Frame
 from nnunet_kits.images.stacks import Stack, is_placed, stack_of
 
 CT_CLASSES = {
