@@ -157,7 +157,7 @@ NEEDED = tuple(key for key in Configuration.model_fields if key != "previous_sta
 """What a configuration must have for its data to be made and its network to be built."""
 
 OLD = "UNet_class_name"
-"""A key of plans that nnU-Net wrote before 2.4, in place of ``architecture``; nnU-Net still builds networks of them."""
+"""A key that plans of older versions of nnU-Net v2 have in place of ``architecture``; nnU-Net still takes them."""
 
 
 def read_plans(

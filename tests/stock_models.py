@@ -34,7 +34,7 @@ def res_enc_plans(dataset):
 
 
 def plain_plans(dataset, spacing=(3.0, 3.0, 3.0)):
-    """As nnU-Net's default planner wrote them before 2.4: TotalSegmentator's are from then."""
+    """As the default planner of older versions of nnU-Net v2 wrote them: TotalSegmentator's are from then."""
     made = configuration(spacing=list(spacing))
     kwargs = made.pop("architecture")["arch_kwargs"]
     made |= {
