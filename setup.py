@@ -25,7 +25,7 @@ setup(
     package_data={
         "nnunet_kits": ["nnunet_ext/*.py", "planning/presets/*.json", "postprocessing/chains/*.json"]
         + ["augmentation/sets/*.json", "derivation/rules/*.json", "inference/systems/*.json", "models/entries/*.json"]
-        + ["recipes/*.json", "workflow/Snakefile", "workflow/profiles/*.yaml"]
+        + ["recipes/*.json", "costs/*.json", "workflow/Snakefile", "workflow/profiles/*.yaml"]
         + ["reporting/*.jinja", "reporting/*.css", "reporting/*.js"],
     },
     install_requires=[

@@ -19,7 +19,7 @@ LAYERS = (
     {"planning", "preprocessing", "training", "postprocessing", "derivation"},
     {"inference"},
     {"recipes", "reporting", "doctor"},
-    {"workflow", "demo"},
+    {"workflow", "demo", "costs"},
     {"cli"},
 )
 NO_TORCH = {

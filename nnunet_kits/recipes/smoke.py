@@ -37,8 +37,8 @@ SHARES = "0.6/0.2/0.2"
 SMALLER = 8
 """By so much voxels are larger, and patches, fixed sizes and margins smaller."""
 
-SPACING_MM = (6.0, 16.0)
-"""Smallest and largest edge of a voxel: a kidney still has some voxels."""
+SPACING_MM = (13.0, 16.0)
+"""Smallest and largest edge of a voxel: a kidney still has some, and few windows cover a CT."""
 
 STAGES = 3
 FEATURES = (4, 8, 8)
@@ -50,7 +50,13 @@ BATCH = 7
 PATCH = (16, 32, 32)
 """What a patch has in place of one that nnU-Net sizes."""
 
-FEW = {"num_iterations_per_epoch": 2, "num_val_iterations_per_epoch": 1, "imagenet_weights": "none"}
+FEW = {
+    "num_iterations_per_epoch": 2,
+    "num_val_iterations_per_epoch": 1,
+    "imagenet_weights": "none",
+    "prediction_mirror_axes": [],
+}
+"""Training settings of every configuration."""
 
 
 def reduced(recipe: Recipe, run: RunSettings) -> tuple[Recipe, RunSettings]:
