@@ -156,6 +156,9 @@ NEEDED_OF_PLANS = tuple(Plans.model_fields)
 NEEDED = tuple(key for key in Configuration.model_fields if key != "previous_stage")
 """What a configuration must have for its data to be made and its network to be built."""
 
+OLD = "UNet_class_name"
+"""A key that plans of older versions of nnU-Net v2 have in place of ``architecture``; nnU-Net still takes them."""
+
 
 def read_plans(
     path: Path, error: type[KitsError] = KitsError, advice: str = "", complete: bool = False
@@ -183,7 +186,7 @@ def read_plans(
     for name in configurations:
         found = _inherited(path, name, configurations, error)
         _checked(path, found, Configuration, error, advice, f"configuration {name}: ")
-        lacking = [key for key in NEEDED if found.get(key) is None]
+        lacking = [key for key in NEEDED if found.get(key) is None and not (key == "architecture" and OLD in found)]
         if complete and lacking:
             raise error(f"{path}: configuration {name}: {', '.join(lacking)} is missing.{after(advice)}")
     return content

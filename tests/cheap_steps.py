@@ -37,7 +37,7 @@ def events(root):
 
 def run(root, steps, jobs=None, profile="local", environment=None):
     """Run them here; name -> how it ended."""
-    found = run_steps(root, folder_of(root), {"recipe": "cheap"}, environment or {}, steps, find_profile(profile), jobs)
+    found = run_steps(folder_of(root), {"recipe": "cheap"}, environment or {}, steps, find_profile(profile), jobs)
     return {outcome.step: outcome for outcome in found}
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -32,8 +34,20 @@ def res_enc_plans(dataset):
 
 
 def plain_plans(dataset, spacing=(3.0, 3.0, 3.0)):
-    """As nnU-Net's default planner writes them."""
-    return _named(small_plans(**{"3d_fullres": configuration(spacing=list(spacing))}), dataset, "nnUNetPlans")
+    """As the default planner of older versions of nnU-Net v2 wrote them: TotalSegmentator's are from then."""
+    made = configuration(spacing=list(spacing))
+    kwargs = made.pop("architecture")["arch_kwargs"]
+    made |= {
+        "UNet_class_name": "PlainConvUNet",
+        "UNet_base_num_features": kwargs["features_per_stage"][0],
+        "unet_max_num_features": kwargs["features_per_stage"][-1],
+        "n_conv_per_stage_encoder": kwargs["n_conv_per_stage"],
+        "n_conv_per_stage_decoder": kwargs["n_conv_per_stage_decoder"],
+        "num_pool_per_axis": [len(kwargs["strides"]) - 1] * 3,
+        "pool_op_kernel_sizes": kwargs["strides"],
+        "conv_kernel_sizes": kwargs["kernel_sizes"],
+    }
+    return _named(small_plans(**{"3d_fullres": made}), dataset, "nnUNetPlans")
 
 
 def _named(made, dataset, name):
@@ -52,9 +66,10 @@ def stock_model(trainer, plans, dataset_json, checkpoint, folds=(0,), seed=0):
 
     for fold in folds:
         torch.manual_seed(seed + fold)
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected old nnU-Net plans format")
             found = recursive_find_trainer_class_by_name(trainer)
-            made = found({**plans}, "3d_fullres", fold, dataset_json, device=torch.device("cpu"))
+            made = found(deepcopy(plans), "3d_fullres", fold, dataset_json, device=torch.device("cpu"))
             preprocessed = Path(made.preprocessed_dataset_folder)
             preprocessed.mkdir(parents=True, exist_ok=True)
             (preprocessed / "case.b2nd").touch()

@@ -1,6 +1,7 @@
 """CTs are found whatever they come in; of DICOM one case a patient's folder, by one rule in every verb."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -60,6 +61,15 @@ def test_files_are_one_case_named_by_their_folder(patients):
     (source,) = find_cts(files).sources.values()
     assert isinstance(source, Series)
     assert np.array_equal(read_any_ct(source).array, phantom((9, 8, 4), 0))
+    assert pickle.loads(pickle.dumps(source)) == source  # as worker processes get it
+
+
+def test_several_folders_are_taken_together_and_two_of_one_name_refused(patients, tmp_path):
+    top = patients / "DICOM"
+    assert list(find_cts([top / "PAT2", top / "PAT0"]).sources) == ["PAT0", "PAT2"]
+    shutil.copytree(top / "PAT0", tmp_path / "PAT0")
+    with pytest.raises(ImageError, match="PAT0: there are two CTs of this name"):
+        find_cts([top / "PAT0", tmp_path / "PAT0"])
 
 
 def test_files_of_every_format_are_found_and_pairs_of_files_are_one(tmp_path):

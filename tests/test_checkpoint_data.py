@@ -16,7 +16,7 @@ from small_plans import dataset_json, plans
 from nnunet_kits import doctor
 from nnunet_kits.errors import CheckpointError, InferenceError
 from nnunet_kits.inference.model import load_model
-from nnunet_kits.training.checkpoint_data import FORCE, data_only, read_checkpoint
+from nnunet_kits.training.checkpoint_data import FORCE, FORCE_NOT, data_only, read_checkpoint
 from nnunet_kits.training.trainers import trainer_class
 from nnunet_kits.training.unpickling import unpickling_commands
 
@@ -154,10 +154,12 @@ def test_a_training_goes_on_from_data_alone(nnunet):
 
 def test_within_data_only_nnunets_own_reading_refuses_code(tmp_path, monkeypatch):
     monkeypatch.delenv(FORCE, raising=False)
+    monkeypatch.setenv(FORCE_NOT, "1")
     path = saved(tmp_path / "bomb.pth", Bomb(tmp_path / "marker"))
     with data_only(), pytest.raises(Exception, match="Weights only load failed"):
         torch.load(path, weights_only=False)
     assert FORCE not in os.environ
+    assert os.environ[FORCE_NOT] == "1"
     assert not (tmp_path / "marker").exists()
 
 

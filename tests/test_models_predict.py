@@ -125,15 +125,15 @@ def test_a_coarse_model_of_other_organs_must_be_told_its_kidneys(published, tmp_
 
 
 def test_a_scan_that_lies_otherwise_is_shown_as_the_models_want_it(published, tmp_path):
-    """The same patient, stored right to left, front to back: the label map is the same one, turned."""
+    """The same patient as NIfTI, stored from above, the front and the left: the label map is the same one, turned."""
     fast = ("--device", "cpu", "--disable_tta", "--fine", "renal-net", "--no-postprocessing")
     ct = a_ct(tmp_path / "in" / "ct_0000.mha")
-    turned = tmp_path / "turned" / "ct_0000.mha"
+    turned = tmp_path / "turned" / "ct_0000.nii.gz"
     turned.parent.mkdir()
     SimpleITK.WriteImage(SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(ct)), "IPR"), str(turned))
     for source in (ct, turned):
         assert main(["predict", "-i", str(source.parent), "-o", str(source.parent / "out"), *fast]) == 0
-    found = SimpleITK.ReadImage(str(turned.parent / "out" / "ct.mha"))
+    found = SimpleITK.ReadImage(str(turned.parent / "out" / "ct.nii.gz"))
     assert found.GetSize() == (20, 34, 30)
     back = SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(found, "LPS"))
     assert np.array_equal(back, array(ct.parent / "out" / "ct.mha"))

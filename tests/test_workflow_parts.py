@@ -12,6 +12,7 @@ from nnunet_kits.machine import visible_gpus
 from nnunet_kits.model_folder import BEST, FINAL, LATEST
 from nnunet_kits.recipes.steps import Resources, Step
 from nnunet_kits.workflow import locks
+from nnunet_kits.workflow.alive import wait_for_orphans
 from nnunet_kits.workflow.changes import fingerprint, steps_left
 from nnunet_kits.workflow.command import cards_of, snakemake_command, write_left
 from nnunet_kits.workflow.folder import DONE, REDO, RunFolder
@@ -264,7 +265,7 @@ def test_on_this_machine_one_step_a_card_and_one_without_on_a_cluster_what_the_p
         assert ("gpu=2" in command) == bool(cards)
     command = snakemake_command(folder, slurm, None, [])
     assert (option(command, "--cores"), option(command, "--jobs")) == (None, None)
-    assert option(command, "--slurm-jobname-prefix") == job_prefix(folder)
+    assert option(command, "--slurm-jobname-prefix") == job_prefix(folder.root)
     assert option(snakemake_command(folder, slurm, 7, []), "--jobs") == "7"
 
 
@@ -339,18 +340,27 @@ def test_jobs_that_a_killed_run_has_left_in_the_queue_are_not_queued_again(folde
     slurm = find_profile("slurm")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WorkflowError, match="squeue cannot be run here"):
-        refuse_jobs_left(folder, slurm)
+        refuse_jobs_left(folder.root, slurm)
     tool = tmp_path / "squeue"
-    tool.write_text(
-        f"#!/bin/sh\necho '11 other_run'\necho '12 {job_prefix(folder)}_abc'\necho '13 {job_prefix(folder)}_d'\n"
-    )
+    mine = job_prefix(folder.root)
+    tool.write_text(f"#!/bin/sh\necho '11 other_run'\necho '12 {mine}_abc'\necho '13 {mine}_d'\n")
     tool.chmod(0o755)
     with pytest.raises(WorkflowError, match=r"has left jobs in SLURM's queue.*scancel 12 13$"):
-        refuse_jobs_left(folder, slurm)
+        refuse_jobs_left(folder.root, slurm)
     tool.write_text("#!/bin/sh\necho down >&2\nexit 1\n")
     with pytest.raises(WorkflowError, match="squeue fails: down"):
-        refuse_jobs_left(folder, slurm)
-    refuse_jobs_left(folder, find_profile("local"))
+        refuse_jobs_left(folder.root, slurm)
+    refuse_jobs_left(folder.root, find_profile("local"))
+
+
+def test_a_step_that_goes_on_after_its_run_is_waited_for_whatever_its_recipe(tmp_path):
+    other = RunFolder(tmp_path / "runs" / "other")
+    lock = locks.take(other.lock("train"))
+    other.mark("running", "train", {"pid": 7, "host": "here"})
+    with pytest.raises(WorkflowError, match=r"other: train of an earlier run is still running \(process 7 on here\)"):
+        wait_for_orphans(tmp_path, 0)
+    lock.close()
+    wait_for_orphans(tmp_path, 0)
 
 
 def test_a_lock_is_held_by_one_until_it_is_closed(tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_kits.cases.finding import CHANNEL, SCANS, find_scans, holds_scans, scans_of, unambiguous
+from nnunet_kits.cases.finding import SCANS, find_scans, holds_scans, scans_of
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images import CT_ENDINGS, CtSource, Found, choose_series
 from nnunet_kits.images.dicom_files import Files, files_below, is_dicom, read_files
@@ -55,7 +55,9 @@ def find_cts(source: Path | Sequence[Path], choice: Choice | None = None, ending
     if all(path.is_file() and is_dicom(path) and not path.name.endswith(tuple(endings)) for path in paths):
         found = find_series(paths if len(paths) > 1 else paths[0])
         return Cts({paths[0].resolve().parent.name: _chosen(found, choice)}, {})
-    if len(paths) == 1 and paths[0].is_dir() and not holds_scans(paths[0], endings):
+    if len(paths) > 1:
+        return _together([find_cts(path, choice, endings) for path in paths])
+    if paths[0].is_dir() and not holds_scans(paths[0], endings):
         cases = patients(paths[0])
         if cases:
             return _chosen_of_all(cases, choice)
@@ -63,10 +65,7 @@ def find_cts(source: Path | Sequence[Path], choice: Choice | None = None, ending
         raise ImageError(
             f"{paths[0]}: holds no DICOM, so --series and --resample-tilt have no meaning. Leave them out."
         )
-    if len(paths) == 1:
-        return Cts(dict(find_scans(_header_of(paths[0], endings), endings)), {})
-    files = [file for path in paths for file in find_scans(_header_of(path, endings), endings).values()]
-    return Cts(dict(unambiguous(files, endings, CHANNEL)), {})
+    return Cts(dict(find_scans(_header_of(paths[0], endings), endings)), {})
 
 
 def cts_of(cases: Iterable[str], images: Path, choice: Choice | None = None) -> dict[str, CtSource]:
@@ -132,6 +131,23 @@ def patients(folder: Path) -> dict[str, Found]:
         )
         found[name] = series_of(own, str(top / name))
     return found
+
+
+def _together(parts: Sequence[Cts]) -> Cts:
+    """What several paths hold.
+
+    Raises:
+        ImageError: two CTs of one case.
+    """
+    sources: dict[str, CtSource] = {}
+    refused: dict[str, str] = {}
+    for part in parts:
+        for name in (*part.sources, *part.refused):
+            if name in sources or name in refused:
+                raise ImageError(f"{name}: there are two CTs of this name. Predict them apart, or rename one.")
+        sources |= part.sources
+        refused |= part.refused
+    return Cts(dict(sorted(sources.items())), refused)
 
 
 def _chosen(found: Found, choice: Choice | None) -> CtSource:

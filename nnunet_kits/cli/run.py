@@ -91,7 +91,7 @@ def _run(
 
     folder = RunFolder(settings.folder(recipe.name))
     facts = {"recipe": recipe.name, "settings": asdict(settings), "content": recipe.model_dump(mode="json")}
-    found = run_steps(settings.root, folder, facts, environment_of(settings), steps, profile, jobs)
+    found = run_steps(folder, facts, environment_of(settings), steps, profile, jobs)
     failed = any(outcome.state == FAILED_NOW for outcome in found)
     for line in table(found):
         logger.log(logging.WARNING if failed else logging.INFO, line)

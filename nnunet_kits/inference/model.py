@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,9 @@ def load_model(
     files = [folder / f"fold_{fold}" / checkpoint for fold in folds]
     read = [read_checkpoint(file, trust) for file in files]
     manager = PlansManager(plans)
-    configuration = manager.get_configuration(read[0]["init_args"]["configuration"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected old nnU-Net plans format")  # it is served
+        configuration = manager.get_configuration(read[0]["init_args"]["configuration"])
     network = build_network(read[0]["trainer_name"], manager, configuration, dataset_json, trust)
     weights = [found["network_weights"] for found in read]
     for file, state in reversed(list(zip(files, weights, strict=True))):

@@ -53,6 +53,7 @@ def build_network(
     if not trust:
         check_names(configuration)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Network class .* not found")  # of old plans: nnU-Net looks further
         warnings.filterwarnings("ignore", ".*torch.jit.*")  # what nnU-Net's trainer tree imports still uses it
         try:
             found = recursive_find_trainer_class_by_name(trainer)

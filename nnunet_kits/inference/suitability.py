@@ -13,7 +13,7 @@ NO_CT = re.compile(r"\b(mr|mri|t1\w*|t2\w*|flair|dwi|adc|pet|us|ultrasound|x-?ra
 
 KIDNEY_WORDS = frozenset(
     "kidney kidneys renal tumor tumour tumors tumours cyst cysts mass masses lesion lesions neoplasm cancer "
-    "parenchyma cortex medulla and left right of with other".split()
+    "parenchyma cortex medulla region and left right of with other".split()
 )
 """Of these words names of labels are made that are kidneys and what grows in them."""
 

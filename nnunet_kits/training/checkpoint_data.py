@@ -25,6 +25,9 @@ KINDS = "biufc"
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """torch's own variable: where it is 1, no ``torch.load`` unpickles anything but data."""
 
+FORCE_NOT = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+"""Its opposite; torch refuses both at once."""
+
 TRUST = "If you trust whoever made it, pass --trust."
 
 
@@ -133,16 +136,14 @@ def refuse_code(path: Path, advice: str = TRUST) -> None:
 @contextmanager
 def data_only() -> Iterator[None]:
     """Within it every ``torch.load`` of this process reads data alone, nnU-Net's own too."""
-    before = os.environ.get(FORCE)
+    before = {name: os.environ.pop(name, None) for name in (FORCE, FORCE_NOT)}
     os.environ[FORCE] = "1"
     try:
         with torch.serialization.safe_globals(ALLOWED):
             yield
     finally:
-        if before is None:
-            del os.environ[FORCE]
-        else:
-            os.environ[FORCE] = before
+        del os.environ[FORCE]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def _why(path: Path, error: Exception) -> str:

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,18 +59,18 @@ def run_is_gone() -> bool:
     return locks.is_held(Path(file)) is False or token not in locks.note_of(Path(file))
 
 
-def wait_for_orphans(folder: RunFolder, names: Sequence[str], patience_s: float = PATIENCE_S) -> None:
-    """Wait until the steps of a run that was killed have ended.
+def wait_for_orphans(root: Path, patience_s: float = PATIENCE_S) -> None:
+    """Wait until the steps of runs that were killed have ended, of any recipe of the root: they share datasets.
 
     Raises:
         WorkflowError: one of them goes on.
     """
     end = time.monotonic() + patience_s
-    while still := [name for name in names if locks.is_held(folder.lock(name))]:
+    while still := [file for file in sorted(root.glob("runs/*/locks/*")) if locks.is_held(file)]:
         if time.monotonic() > end:
-            facts = folder.marked(RUNNING, still[0]) or {}
+            facts = RunFolder(still[0].parents[1]).marked(RUNNING, still[0].name) or {}
             raise WorkflowError(
-                f"{folder.path}: {still[0]} of an earlier run is still running "
+                f"{still[0].parents[1]}: {still[0].name} of an earlier run is still running "
                 f"(process {facts.get('pid')} on {facts.get('host')}). Wait for it, or end it."
             )
         time.sleep(0.2)

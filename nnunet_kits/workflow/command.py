@@ -64,7 +64,7 @@ def snakemake_command(folder: RunFolder, profile: Profile, jobs: int | None, car
             command += [f"--{STATUS}", "squeue"]
         command += [
             "--slurm-jobname-prefix",
-            job_prefix(folder),
+            job_prefix(folder.root),
             "--slurm-logdir",
             str(folder.log("slurm").with_suffix("")),
         ]

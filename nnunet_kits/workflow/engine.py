@@ -34,7 +34,6 @@ STOP_S = {True: 30, False: 120}
 
 
 def run_steps(
-    root: Path,
     folder: RunFolder,
     facts: Mapping[str, Any],
     environment: Mapping[str, str],
@@ -45,7 +44,6 @@ def run_steps(
     """Run what is left of a list of steps; a step that fails leaves the others going.
 
     Args:
-        root: folder of nnU-Net's three folders; one run at a time works there.
         folder: of the run.
         facts: what else is to be known of the run: ``recipe``, ``settings``.
         environment: variables for every step.
@@ -60,9 +58,9 @@ def run_steps(
         WorkflowError: another run works there, a step was done with another command, or Snakemake cannot start.
         KeyboardInterrupt: this run was told to stop; everything that it started on this machine has ended.
     """
-    with only_run(root, str(facts.get("recipe", folder.path.name))) as variables:
-        wait_for_orphans(folder, [step.name for step in steps])
-        refuse_jobs_left(folder, profile)
+    with only_run(folder.root, str(facts.get("recipe", folder.path.name))) as variables:
+        refuse_jobs_left(folder.root, profile)
+        wait_for_orphans(folder.root)
         left, again = steps_left(folder, steps)
         folder.write(facts, {**_threads(), **environment}, steps)
         for name, why in again.items():

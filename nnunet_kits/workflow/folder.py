@@ -29,6 +29,11 @@ class RunFolder:
     path: Path
 
     @property
+    def root(self) -> Path:
+        """``ROOT``, where one run works at a time."""
+        return self.path.parents[1]
+
+    @property
     def steps_file(self) -> Path:
         """Recipe, settings, environment and steps."""
         return self.path / STEPS

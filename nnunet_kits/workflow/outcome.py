@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits.recipes.steps import Step
+from nnunet_kits.status.last_error import last_error
 from nnunet_kits.workflow.folder import DONE, FAILED, RUNNING, RunFolder
 
 KEPT, RAN, FAILED_NOW, WAITING = "kept", "done", "failed", "waiting"
@@ -56,8 +57,15 @@ def outcomes(folder: RunFolder, steps: Sequence[Step], left: Iterable[str]) -> l
         elif stopper is not None:
             found[step.name] = Outcome(step.name, WAITING, waits_for=stopper.waits_for or stopper.step)
         else:
-            found[step.name] = Outcome(step.name, FAILED_NOW, None, folder.log("snakemake"), "was not begun")
+            found[step.name] = Outcome(step.name, FAILED_NOW, None, folder.log("snakemake"), _not_begun(folder))
     return list(found.values())
+
+
+def _not_begun(folder: RunFolder) -> str:
+    """What Snakemake says where it could not even begin a step, such as a queue that refuses a job."""
+    log = folder.log("snakemake")
+    said = last_error(log.read_text(encoding="utf-8", errors="replace").splitlines()) if log.is_file() else ""
+    return f"was not begun: {said}" if said else "was not begun"
 
 
 def table(found: Sequence[Outcome]) -> list[str]:

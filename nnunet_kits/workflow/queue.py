@@ -2,15 +2,15 @@
 
 import hashlib
 import subprocess
+from pathlib import Path
 
 from nnunet_kits.errors import WorkflowError
-from nnunet_kits.workflow.folder import RunFolder
 from nnunet_kits.workflow.profile import SLURM, Profile
 
 
-def job_prefix(folder: RunFolder) -> str:
-    """How the names of a run's SLURM jobs begin: the same for the same folder, and for no other."""
-    return f"kits_{hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:10]}"
+def job_prefix(root: Path) -> str:
+    """How the names of SLURM jobs begin: the same for all recipes of a root, and for no other's."""
+    return f"kits_{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:10]}"
 
 
 def has_accounting() -> bool:
@@ -21,11 +21,11 @@ def has_accounting() -> bool:
         return False
 
 
-def refuse_jobs_left(folder: RunFolder, profile: Profile) -> None:
+def refuse_jobs_left(root: Path, profile: Profile) -> None:
     """Refuse to queue steps a second time.
 
     Raises:
-        WorkflowError: SLURM's queue holds jobs of this run; or it cannot be asked.
+        WorkflowError: SLURM's queue holds jobs of a run in this root; or it cannot be asked.
     """
     if profile.executor != SLURM:
         return
@@ -36,9 +36,9 @@ def refuse_jobs_left(folder: RunFolder, profile: Profile) -> None:
     if told.returncode:
         raise WorkflowError(f"{profile.file}: SLURM's squeue fails: {' '.join(told.stderr.split())}")
     rows = [line.split(maxsplit=1) for line in told.stdout.splitlines()]
-    jobs = [row[0] for row in rows if len(row) == 2 and row[1].startswith(job_prefix(folder))]
+    jobs = [row[0] for row in rows if len(row) == 2 and row[1].startswith(job_prefix(root))]
     if jobs:
         raise WorkflowError(
-            f"{folder.path}: an earlier run that was killed has left jobs in SLURM's queue. Wait for them (squeue "
+            f"{root}: an earlier run that was killed has left jobs in SLURM's queue. Wait for them (squeue "
             f"--me), or end them: scancel {' '.join(jobs)}"
         )
