@@ -245,6 +245,29 @@ def test_a_lesion_too_small_for_the_decimals_is_listed_and_not_as_nothing(folder
     assert re.findall(r"<td[^>]*>([^<]*)", row)[1] == "&lt; 0.1"
 
 
+def test_remarks_and_the_agreement_of_folds_stand_in_a_table_of_checks(folders):
+    text = run_verb(folders)
+    rows = {row[0]: row[1:] for row in rows_of(text, "Checks")}
+    assert "case_00003" not in rows  # nothing is labelled
+    (remarks,) = rows["case_00001"]
+    assert remarks.startswith("the right kidney&#39;s volume without masses, 7 mL, is outside 70 to 270")
+    agreement = {
+        "model": "m",
+        "of": "folds",
+        "members": ["fold 0", "fold 1"],
+        "labels": {"tumor": {"volume_ml": [3.0, 1.0], "dice": [[1.0, 0.5], [0.5, 1.0]]}},
+    }
+    record = folders / "predictions" / "prediction.json"
+    record.write_text(json.dumps({"cases": {"case_00001": {"agreement": [agreement]}, "case_00002": {}}}))
+    text = run_verb(folders)
+    rows = {row[0]: row[1:] for row in rows_of(text, "Checks")}
+    assert rows["case_00001"][1] == "2 folds: tumor 1.0 to 3.0 mL, Dice 0.50 or more"
+    assert rows["case_00002"][1] == "–"
+    record.write_text(json.dumps({"cases": {"case_00001": {"agreement": [{"members": 3}]}}}))
+    with pytest.raises(ImageError, match=r"prediction.json: what it says of the agreement in case_00001 cannot"):
+        run_verb(folders)
+
+
 def test_every_label_map_is_measured_once(folders, monkeypatch):
     measured = []
     measure = study.measure_labels

@@ -93,6 +93,11 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     predict.add_argument(
         "--save-probabilities", "--save_probabilities", action="store_true", help="for nnUNetv2_ensemble; large"
     )
+    predict.add_argument(
+        "--agreement",
+        action="store_true",
+        help="also how far the folds agree, or the mirrored copies where there is one fold: agreement.csv",
+    )
     predict.add_argument("-np", type=int, default=1, metavar="N", help="processes, if memory allows (default: 1)")
     predict.add_argument("--overwrite", action="store_true", help="predict again what is there")
     predict.add_argument(
@@ -214,6 +219,7 @@ def _job(options: argparse.Namespace, chosen: dict[Path, "Chosen"]) -> "Job":
         mirror_axes=tuple(options.mirror_axes) if options.mirror_axes else None,
         weighting=options.weighting or "gaussian",
         average=options.average or "logits",
+        agreement=options.agreement,
     )
     alone = len(options.fine) == 1 and not options.no_postprocessing
     return Job(
@@ -241,7 +247,7 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
     from nnunet_kits.inference.jobs import SystemJob
     from nnunet_kits.inference.system import load_system
 
-    others = ("fine", "coarse", "coarse_labels", "margin_mm", "whole_volume", "save_probabilities")
+    others = ("fine", "coarse", "coarse_labels", "margin_mm", "whole_volume", "save_probabilities", "agreement")
     given = [f"--{name.replace('_', '-')}" for name in others if getattr(options, name) not in (None, False, ())]
     if given:
         raise InferenceError(f"--system and {', '.join(given)} do not go together: a system says what its stages see.")

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.geometry import Box, crop, whole_box
+from nnunet_kits.inference.agreement import agreements
 from nnunet_kits.inference.export import labels_of, samples_for, segment
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.orientation import Turn
 from nnunet_kits.inference.roi import RoiSettings, boxes_beyond, find_boxes, merge
 from nnunet_kits.inference.scan import Clock, Prediction, Scan
 from nnunet_kits.inference.stage import Answer, image_block, intensity, run_network
-from nnunet_kits.inference.tiling import Average, Weighting, Windows
+from nnunet_kits.inference.tiling import AXES, Average, Weighting, Windows
 
 AIR_HU = -500.0
 """A window without anything denser is air: the coarse network is not asked about it."""
@@ -41,6 +42,7 @@ class Settings:
         mirror_axes: over which flips, where they are averaged over; None for those that training mirrored.
         weighting: of a window's voxels; nnU-Net's is ``gaussian``.
         average: what is averaged over flips, windows and folds; nnU-Net's are ``logits``.
+        agreement: also compare the label maps of each fine model's folds, or of its flips where it has one fold.
     """
 
     step: float = 0.5
@@ -51,6 +53,7 @@ class Settings:
     mirror_axes: tuple[str, ...] | None = None
     weighting: Weighting = "gaussian"
     average: Average = "logits"
+    agreement: bool = False
 
     def __post_init__(self) -> None:
         _ = self.windows  # checks what it is made of
@@ -65,8 +68,8 @@ class Settings:
         return Windows(step, weighting=self.weighting, mirror_axes=mirrored, average=self.average)
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in a record: what is nnU-Net's own way is left out of the later three."""
-        plain = {"mirror_axes": None, "weighting": "gaussian", "average": "logits"}
+        """As it stands in a record: what is nnU-Net's own way is left out of the later three, comparisons always."""
+        plain = {"mirror_axes": None, "weighting": "gaussian", "average": "logits", "agreement": self.agreement}
         return {key: value for key, value in asdict(self).items() if key not in plain or value != plain[key]}
 
 
@@ -121,8 +124,13 @@ def predict_array(
         if turn < settings.roi.growths:
             queue.extend((other, turn + 1) for other in beyond)
         elif beyond:
-            notes.append(f"a result touches the side of its box {box}, the last of {turn} beside each other")
-    return Prediction(labels, found, kept, clock.seconds, notes)
+            place = ", ".join(f"{axis} {start} to {stop - 1}" for axis, (start, stop) in zip(AXES, box, strict=True))
+            notes.append(f"a result touches the side of its box ({place}), the last of {turn} beside each other")
+    prediction = Prediction(labels, found, kept, clock.seconds, notes)
+    if settings.agreement:
+        with clock("agreement"):
+            prediction.agreement = agreements(found, kept, settings.windows)
+    return prediction
 
 
 def check_models(fine: Sequence[Model], coarse: Model | None) -> None:
@@ -200,8 +208,10 @@ class _Search:
             assert coarse is not None  # check_models refuses a cascade without
             return self.view.back(labels_of([coarse], self.view.box(part, self.shape)))
 
-        windows = self.settings.windows
-        answers = [self.scan.answer(model, windows, box, "fine", coarse_labels) for model in fine]
+        settings = self.settings
+        answers = [
+            self.scan.answer(model, settings.windows, box, "fine", coarse_labels, settings.agreement) for model in fine
+        ]
         with self.clock("fine export"):
             return answers, labels_of(answers, box)
 

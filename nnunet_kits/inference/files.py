@@ -24,10 +24,12 @@ from nnunet_kits.inference.jobs import Job, Loaded, SystemJob, load
 from nnunet_kits.inference.orientation import axes_of
 from nnunet_kits.inference.probabilities import write_probabilities
 from nnunet_kits.inference.scan import Clock
+from nnunet_kits.measurement.agreement import as_table, in_words
+from nnunet_kits.measurement.remarks import not_in_hu
 
 logger = logging.getLogger(__name__)
 
-RECORD = "prediction.json"
+RECORD, AGREEMENT = "prediction.json", "agreement.csv"
 SHORT_OF_MEMORY = (
     "Close other programs, predict the fine stage in boxes (--coarse, without --whole-volume), give fewer models at "
     "once, or leave the case out."
@@ -80,6 +82,7 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
     reader = str(first.plans.plans["image_reader_writer"])
     with clock("load"):
         scan = read_ct_scan(case.image, reader, lambda: first.plans.image_reader_writer_class())
+    notes = not_in_hu(float(scan.array[0].min()))
     found = loaded.predict(scan.array[0], scan.spacing_mm, progress, clock, axes_of(scan.properties))
     if loaded.job.save_probabilities:
         stem = case.output.with_name(case.output.name.removesuffix(ending_of(case.output, CT_ENDINGS)))
@@ -87,11 +90,13 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
             write_probabilities(stem, found, first, scan.properties)
     with clock("write"):
         scan.write(found.labels, case.output)
+    compared = {"agreement": found.agreement} if found.agreement else {}
     return {
         "case": case.name,
+        **compared,
         "boxes": found.boxes,
         "seconds": {phase: round(seconds, 2) for phase, seconds in clock.seconds.items()},
-        "notes": [*filter(None, [scan.note]), *found.notes],
+        "notes": [*filter(None, [scan.note]), *notes, *found.notes],
         **({"series": case.image.uid} if isinstance(case.image, Series) else {}),
     }
 
@@ -146,6 +151,9 @@ def _predict_part(
     if not cases:
         return refused
     folder = cases[0].output.parent
+    compare = isinstance(job, Job) and job.settings.agreement
+    if compare and cases[0].output == output:
+        raise InferenceError(f"{output}: --agreement writes tables beside the label maps. Give a folder with -o.")
     folder.mkdir(parents=True, exist_ok=True)
     by_fold = isinstance(source, FoldCases)
     record = None
@@ -156,6 +164,12 @@ def _predict_part(
         _check_series(record, cases)
     if len(left) < len(cases):
         logger.info(f"{len(cases) - len(left)} of {len(cases)} were predicted before; --overwrite does them again.")
+    if record is not None and compare:
+        lacking = [case for case in cases if case not in left and "agreement" not in record.cases.get(case.name, {})]
+        if lacking:
+            logger.warning(
+                f"{len(lacking)} of them without --agreement, so they have none; --overwrite does them again."
+            )
     if not left:
         return refused
     if record is not None:
@@ -173,12 +187,15 @@ def _predict_part(
             kept = {key: value for key, value in outcome.items() if key != "case"}
             record.add(case.name, {**kept, "folds": job.folds} if by_fold else kept)
         logger.info(_line(outcome))
+    if record is not None and compare:
+        table = as_table({name: kept["agreement"] for name, kept in record.cases.items() if "agreement" in kept})
+        write_text(folder / AGREEMENT, table)
     return failed
 
 
 def _line(outcome: dict[str, Any]) -> str:
     total = sum(outcome["seconds"].values())
-    notes = "".join(f"; {note}" for note in outcome["notes"])
+    notes = "".join(f"; {note}" for note in (*map(in_words, outcome.get("agreement", ())), *outcome["notes"]))
     boxes = len(outcome["boxes"])
     return f"{outcome['case']}: {total:.1f} s, {boxes} {'box' if boxes == 1 else 'boxes'}{notes}"
 

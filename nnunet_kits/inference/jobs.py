@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from nnunet_kits import __version__
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.agreement import members_of
 from nnunet_kits.inference.coarse_to_fine import Settings, check_models, predict_array
-from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, bytes_of_system
+from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, bytes_of_members, bytes_of_system
 from nnunet_kits.inference.model import Model, load_model
 from nnunet_kits.inference.orientation import Axes, Turn, coarse_turn, fine_axes, turn_between
 from nnunet_kits.inference.scan import Clock, Prediction
@@ -156,6 +157,9 @@ class CoarseToFine:
             check_channels(model.folder, model.dataset_json)
         for model in self.models:
             model.tiling(job.settings.windows)
+        if job.settings.agreement:
+            for model in self.fine:
+                members_of(model, job.settings.windows)
 
     @property
     def models(self) -> list[Model]:
@@ -217,7 +221,15 @@ class CoarseToFine:
         stages = [(model, share) for model in self.fine]
         if self.coarse is not None:
             stages.append((self.coarse, 1.0))
-        return bytes_needed(stages, shape, spacing_mm, stored_bytes)
+        compared = 0
+        if self.job.settings.agreement:
+            windows = self.job.settings.windows
+            counts = [len(members_of(model, windows)) for model in self.fine]
+            compared = sum(
+                bytes_of_members(model, count, share, shape, spacing_mm)
+                for model, count in zip(self.fine, counts, strict=True)
+            )
+        return bytes_needed(stages, shape, spacing_mm, stored_bytes) + compared
 
 
 class LoadedSystem:

@@ -38,6 +38,22 @@ def bytes_needed(
     return int(BASE_BYTES + scan + weights + max(_stage_bytes(*stage, shape, spacing_mm) for stage in stages))
 
 
+def bytes_of_members(
+    model: Model, members: int, share: float, shape: Sequence[int], spacing_mm: Sequence[float]
+) -> int:
+    """Main memory that comparing a model's folds or flips needs besides.
+
+    Args:
+        model: the model.
+        members: how many are compared.
+        share: part of the scan that the model sees.
+        shape: voxels of the scan.
+        spacing_mm: of the scan, along the same axes.
+    """
+    sums = 8 * model.heads if len(model.weights) == 1 else 0  # flips are summed in single precision
+    return int(float(np.prod(_grid(model, share, shape, spacing_mm)[0])) * (members + 4 + sums))
+
+
 def bytes_of_system(
     system: System, models: Models, shape: Sequence[int], spacing_mm: Sequence[float], stored_bytes: int
 ) -> int:

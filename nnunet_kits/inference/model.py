@@ -39,6 +39,7 @@ class Model:
         device: where the network is.
         orientation: to which axes scans were turned for its training, such as ``RAS``; None where they lay as their
             files do, or as its reader turns them.
+        fold_names: of each fold, as its folder is named.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Model:
     mirror_axes: tuple[int, ...]
     device: torch.device
     orientation: str | None = None
+    fold_names: tuple[str, ...] = ()
 
     @property
     def reader(self) -> str:
@@ -204,4 +206,5 @@ def load_model(
         mirror_axes=tuple(axes) if axes is not None else (),
         device=device,
         orientation=orientation,
+        fold_names=tuple(folds),
     )

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nnunet_kits.geometry import Box, nonzero_box
-from nnunet_kits.inference.export import samples_for
+from nnunet_kits.inference.export import samples_for, segment
 from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.stage import Answer, image_block, label_block, run_network
 from nnunet_kits.inference.tiling import Windows
@@ -30,6 +31,8 @@ class Prediction:
         answers: these models' scores for each box; none from a system, which joins label maps.
         seconds: by phase.
         notes: what a user should know.
+        agreement: of each fine model's folds or flips, where it was asked for, see
+            :func:`nnunet_kits.inference.agreement.agreements`.
     """
 
     labels: NDArray[np.uint8]
@@ -37,6 +40,7 @@ class Prediction:
     answers: list[list[Answer]]
     seconds: dict[str, float]
     notes: list[str]
+    agreement: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Clock:
@@ -90,7 +94,15 @@ class Scan:
         """The image in a model's axis order."""
         return self.image.transpose(grid.axes)
 
-    def answer(self, model: Model, windows: Windows, box: Box, phase: str, coarse: Labels | None = None) -> Answer:
+    def answer(
+        self,
+        model: Model,
+        windows: Windows,
+        box: Box,
+        phase: str,
+        coarse: Labels | None = None,
+        members: bool = False,
+    ) -> Answer:
         """What a model says about a box of the scan.
 
         Args:
@@ -99,6 +111,7 @@ class Scan:
             box: of the scan.
             phase: a word for the clock.
             coarse: the label map that the second stage of a cascade reads.
+            members: also the label maps of the model's folds, or of its flips.
         """
         grid, tiling = self.grid(model), model.tiling(windows)
         model_box = tiling.cover(grid.shape, samples_for(model, grid, box))
@@ -113,5 +126,12 @@ class Scan:
                 block = torch.cat([block, label_block(model, labels, grid, model_box)])
         starts = tiling.starts(grid.shape, model_box)
         with self.clock(f"{phase} network"):
-            scores = run_network(model, block, tiling, starts, None, self.progress, windows.average)
-        return Answer(model, grid, model_box, scores, windows.average)
+            answer = Answer(model, grid, model_box, torch.zeros(()), windows.average, [])
+
+            def member(scores: torch.Tensor) -> None:
+                maps.append(segment(model, scores, answer.threshold).cpu())
+
+            maps: list[torch.Tensor] = []
+            shown = member if members else None
+            scores = run_network(model, block, tiling, starts, None, self.progress, windows.average, shown)
+        return replace(answer, scores=scores, members=maps)

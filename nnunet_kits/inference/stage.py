@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -36,6 +36,8 @@ class Answer:
         box: of the grid (model's axis order).
         scores: (heads, z, y, x) over the box.
         kind: of the scores.
+        members: label maps (z, y, x) over the box of each fold, or of each flip where there is one fold; none unless
+            they were asked for.
     """
 
     model: Model
@@ -43,6 +45,7 @@ class Answer:
     box: Box
     scores: Tensor
     kind: Average = "logits"
+    members: Sequence[Tensor] = ()
 
     @property
     def threshold(self) -> float:
@@ -135,6 +138,7 @@ def run_network(
     wanted: Callable[[Tensor], bool] | None = None,
     progress: Callable[[int], None] = lambda _: None,
     average: Average = "logits",
+    member: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Mean of what a model's folds say about a block; background where no window was wanted.
 
@@ -146,18 +150,29 @@ def run_network(
         wanted: see :func:`~nnunet_kits.inference.windows.sliding_window`.
         progress: told how many windows were done.
         average: what is averaged.
+        member: is shown what each fold says; where there is only one, what it says of each flip, and every flip is led
+            over the block by itself.
     """
+    flipped = member is not None and len(model.weights) == 1
+    tilings = [replace(tiling, only=axes) for axes in tiling.flips()] if flipped else [tiling]
     activate = partial(model.probabilities, axis=1) if average == "probabilities" else None
     total: Tensor | None = None
     with keep_freed_memory() if model.device.type == "cpu" else nullcontext():
         for network in model.folds():
-            found = sliding_window(
-                network, block, tiling, starts, model.heads, model.device, wanted, progress, activate
-            )
-            total = found if total is None else total.add_(found)
+            for one in tilings:
+                found = sliding_window(
+                    network, block, one, starts, model.heads, model.device, wanted, progress, activate
+                )
+                if member is not None:
+                    member(found)
+                if flipped:  # several of half precision are summed in single, and the mean rounded once
+                    found = found.float()
+                total = found if total is None else total.add_(found)
     assert total is not None  # a model has at least one fold
-    if len(model.weights) > 1:
-        total /= len(model.weights)
+    if len(model.weights) * len(tilings) > 1:
+        total /= len(model.weights) * len(tilings)
+    if flipped:
+        total = total.half()
     if wanted is not None:
         nowhere = torch.isnan(total[0])
         for head in range(model.heads):

@@ -99,6 +99,7 @@ class Tiling:
         placement: see :class:`Windows`.
         weighting: see :class:`Windows`.
         padding: normalised intensity around a block that is smaller than a window.
+        only: of the flips, the one over these axes; None for all.
     """
 
     patch_size: tuple[int, int, int]
@@ -107,6 +108,7 @@ class Tiling:
     placement: Placement = "even"
     weighting: Weighting = "gaussian"
     padding: float = 0.0
+    only: tuple[int, ...] | None = None
 
     def starts(self, shape: Sequence[int], part: Box | None = None) -> list[Starts]:
         """Windows over a volume (padded to at least one window); by default nnU-Net's own positions.
@@ -156,5 +158,7 @@ class Tiling:
         return found
 
     def flips(self) -> list[tuple[int, ...]]:
-        """Every combination of mirrored axes, none first."""
+        """Every combination of mirrored axes, none first; or the one that is asked for."""
+        if self.only is not None:
+            return [self.only]
         return [c for n in range(len(self.mirror_axes) + 1) for c in itertools.combinations(self.mirror_axes, n)]

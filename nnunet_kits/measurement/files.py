@@ -3,7 +3,7 @@
 import csv
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from nnunet_kits.errors import KitsError
 from nnunet_kits.geometry import crop, whole_box
 from nnunet_kits.images import CT_ENDINGS, CtSource, check_placed, check_same_grid, files_of, read_any_ct, read_labels
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
+from nnunet_kits.measurement.remarks import remarks_on
 
 logger = logging.getLogger(__name__)
 
@@ -100,27 +101,27 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
     grid, start = labels.grid, labels.start[2]
     columns, rows, _ = whole_box(grid.shape)
     planes = columns, rows, (start, start + labels.array.shape[2])  # those that hold foreground
-    image = None
+    image, lowest_hu = None, None
     if task.image is not None:
         volume = read_any_ct(task.image)
         check_same_grid(task.case, volume.grid, grid)
-        image = crop(volume.array, planes).copy()
+        image, lowest_hu = crop(volume.array, planes).copy(), float(volume.array.min())
         del volume
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, 2] * start
     measures = measure_labels(labels.within(planes), affine, image, min_volume_ml, middle_of(grid.shape, grid.affine))
-    return measures.moved(start)
+    return replace(measures.moved(start), remarks=remarks_on(measures, labels, lowest_hu))
 
 
 def write_measures(output: Path, found: dict[str, Measures]) -> None:
     """Write ``measures.csv`` and ``measures.json``, each whole or not at all."""
     table = StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["case", *COLUMNS])
+    writer.writerow(["case", *COLUMNS, "remarks"])
     for case, measures in found.items():
         for measure in measures.structures:
             row = asdict(measure)
-            writer.writerow([case, *(_cell(row[column]) for column in COLUMNS)])
+            writer.writerow([case, *(_cell(row[column]) for column in COLUMNS), "; ".join(measures.remarks)])
     content = {"version": __version__, "cases": {case: measures.as_json() for case, measures in found.items()}}
     for name, text in ((TABLE, table.getvalue()), (FULL, json.dumps(content, indent=2) + "\n")):
         write_text(output / name, text)
@@ -132,9 +133,9 @@ def _cell(value: Any) -> Any:
 
 
 def _line(measures: Measures) -> str:
-    """The kidneys and the largest tumour, in one line."""
+    """The kidneys, the largest tumour and the remarks, in one line."""
     parts = [f"{m.side} kidney {m.volume_ml:.0f} mL" for m in measures.structures if m.structure == "kidney_and_mass"]
     tumors = [m for m in measures.structures if m.structure == "tumor"]
     if tumors:
         parts.append(f"{len(tumors)} tumor, largest {tumors[0].axial_diameter_cm:.1f} cm {tumors[0].side}")
-    return ", ".join(parts) or "nothing to measure"
+    return "; ".join([", ".join(parts) or "nothing to measure", *measures.remarks])

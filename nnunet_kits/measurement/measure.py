@@ -90,12 +90,14 @@ class Measures:
         polar_lines_z_mm: side -> RAS z of the upper and the lower polar line at the kidney's centre, where they can be
             had.
         structures: kidneys first, then tumours, then cysts.
+        remarks: what a reader should be told, see :mod:`nnunet_kits.measurement.remarks`.
     """
 
     midline_x_mm: float
     midline_source: str
     polar_lines_z_mm: dict[str, tuple[float, float]] = field(default_factory=dict)
     structures: tuple[Measure, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -109,7 +111,8 @@ class Measures:
             for m in content["structures"]
         )
         lines = {side: (upper, lower) for side, (upper, lower) in content["polar_lines_z_mm"].items()}
-        return cls(content["midline_x_mm"], content["midline_source"], lines, structures)
+        remarks = tuple(content.get("remarks", ()))
+        return cls(content["midline_x_mm"], content["midline_source"], lines, structures, remarks)
 
     def moved(self, planes: int) -> "Measures":
         """The same with voxel indices counted from so many planes before, along the third axis."""

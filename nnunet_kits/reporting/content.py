@@ -15,7 +15,7 @@ from nnunet_kits.reporting.palette import DIFFERENCE_COLOURS, LABEL_COLOURS, LAB
 from nnunet_kits.reporting.pictures import CasePictures
 from nnunet_kits.reporting.shading import FILL, WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, WINDOWS_HU, legend_colours
 from nnunet_kits.reporting.study import Finding
-from nnunet_kits.reporting.tables import SCORES, Table, measure_table, score_table, scores_of, size_table
+from nnunet_kits.reporting.tables import SCORES, Table, check_table, measure_table, score_table, scores_of, size_table
 from nnunet_kits.reporting.trained_model import TrainedModel
 
 FEWEST_FOR_CHARTS = 2
@@ -97,6 +97,18 @@ def sizes_explained(study: Study) -> str:
     return explanation if study.findings else ""
 
 
+def checks_explained(study: Study) -> str:
+    """What is checked, and what that is worth."""
+    explanation = (
+        "Cases with something to look at: sizes outside published ranges, a scan that cuts what is labelled, a CT that "
+        "is not in HU, lesions of a single voxel. The ranges are those of adults without kidney disease, so a sick "
+        "kidney may be outside rightly, and a case without a remark may be wrong all the same."
+    )
+    if any(found.agreement for found in study.findings.values()):
+        explanation += " Where folds, or mirrored copies, of a model disagree, their mean is less to be trusted."
+    return explanation if check_table(study.findings, []) else ""
+
+
 def cases_explained(study: Study) -> str:
     """How to read the pictures, and how many cases are shown."""
     shown, total = len(study.pictures), len(study.findings)
@@ -164,6 +176,8 @@ LAYOUT: tuple[tuple[str, str, Callable[[Study], Any]], ...] = (
     ("Comparison", "table", _compared(comparison.lesion_table)),
     ("Sizes", "text", sizes_explained),
     ("Sizes", "table", lambda study: size_table(study.findings, list(study.pictures))),
+    ("Checks", "text", checks_explained),
+    ("Checks", "table", lambda study: check_table(study.findings, list(study.pictures))),
     ("Cases", "text", cases_explained),
     ("Cases", "legend", legend),
     ("Cases", "articles", articles),

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from nnunet_kits.cases.cts import Choice, cts_of
 from nnunet_kits.cases.finding import find_label_maps
-from nnunet_kits.errors import KitsError
+from nnunet_kits.cases.records import read_record
+from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.evaluation.case import evaluate_case
 from nnunet_kits.evaluation.references import References
 from nnunet_kits.geometry import canonical_affine, canonical_spacing, to_canonical
@@ -27,7 +28,9 @@ from nnunet_kits.images import (
     read_labels,
 )
 from nnunet_kits.labels import Label
+from nnunet_kits.measurement.agreement import in_words
 from nnunet_kits.measurement.measure import Measures, measure_labels
+from nnunet_kits.measurement.remarks import remarks_on
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 from nnunet_kits.reporting.overlays import Case
 
@@ -61,6 +64,7 @@ class Finding:
         affine: (4, 4) canonical (z, y, x) index to RAS millimetres.
         true: measures of the reference, where there is one.
         scores: see :func:`nnunet_kits.evaluation.metrics.score_case`; None where there is no reference.
+        agreement: of the folds or mirrored copies of each model that predicted, in words; empty where it is not known.
     """
 
     predicted: Measures
@@ -70,6 +74,7 @@ class Finding:
     affine: NDArray[np.float64]
     true: Measures | None = None
     scores: Mapping[str, Any] | None = None
+    agreement: str = ""
 
     def to_zyx(self, place_mm: Sequence[float]) -> list[float]:
         """Canonical (z, y, x) index of a place in RAS millimetres, to a hundredth of a voxel."""
@@ -156,7 +161,8 @@ def examine(task: tuple[ReportCase, str]) -> Finding:
         true = _measured(reference, image) if reference else None
     z, y, x = to_canonical(image.array, image.affine).shape
     affine = canonical_affine(image.array.shape, image.affine)
-    return Finding(predicted, name_of(case.image), (z, y, x), canonical_spacing(image.affine), affine, true, scores)
+    spacing, agreement = canonical_spacing(image.affine), _agreement(case)
+    return Finding(predicted, name_of(case.image), (z, y, x), spacing, affine, true, scores, agreement)
 
 
 def load_case(case: ReportCase) -> Case:
@@ -172,6 +178,24 @@ def load_case(case: ReportCase) -> Case:
         to_canonical(reference.whole(), image.affine) if reference else None,
         canonical_spacing(image.affine),
     )
+
+
+def _agreement(case: ReportCase) -> str:
+    """What ``predict --agreement`` left beside the prediction, in words.
+
+    Raises:
+        ImageError: naming the file: it holds something else under that name.
+    """
+    path = case.prediction.parent / "prediction.json"
+    record = read_record(path) if path.is_file() else None
+    try:
+        found = (record or {}).get("cases", {}).get(case.name, {}).get("agreement", [])
+        return "; ".join(map(in_words, found))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ImageError(
+            f"{path}: what it says of the agreement in {case.name} cannot be read. Predict again with --overwrite, or "
+            "take the file away."
+        ) from error
 
 
 @contextmanager
@@ -191,4 +215,5 @@ def _read_all(case: ReportCase) -> tuple[Volume, LabelMap, LabelMap | None]:
 
 
 def _measured(labels: LabelMap, image: Volume) -> Measures:
-    return measure_labels(labels.whole(), labels.grid.affine, image.array)
+    measures = measure_labels(labels.whole(), labels.grid.affine, image.array)
+    return replace(measures, remarks=remarks_on(measures, labels, float(image.array.min())))

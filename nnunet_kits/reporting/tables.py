@@ -86,6 +86,18 @@ def size_table(findings: Mapping[str, Finding], linked: Sequence[str]) -> Table 
     return Table("Sizes", ["Case", *(columns if both else SIZES)], rows, groups if both else (), linked)
 
 
+def check_table(findings: Mapping[str, Finding], linked: Sequence[str]) -> Table | None:
+    """What a reader should look at: remarks on every case's prediction, and how far its models' members agree."""
+    compared = any(found.agreement for found in findings.values())
+    columns = ["Remarks on the prediction", *(["Agreement"] if compared else [])]
+    rows = []
+    for case, found in findings.items():
+        cells = ["; ".join(found.predicted.remarks) or NOTHING, found.agreement or NOTHING]
+        if cells != [NOTHING, NOTHING]:
+            rows.append(Row(case, cells[: len(columns)]))
+    return Table("Checks", ["Case", *columns], rows, linked=linked, words=columns) if rows else None
+
+
 def measure_table(found: Finding) -> Table:
     """Every kidney and lesion of one case, predicted and in the reference."""
     rows = []
