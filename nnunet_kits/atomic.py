@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling folder of ``path``; rename it to ``path`` when the block ends well, else delete it.
+
+    What killed processes left of making the same folder is deleted first. ``path`` must not be there.
+    """
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not _is_running(left_over.name.split(".")[-2]):
+            shutil.rmtree(left_over, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

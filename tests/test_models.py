@@ -16,7 +16,7 @@ from nnunet_kits.model_folder import ModelFolder
 from nnunet_kits.models import install as installing
 from nnunet_kits.models.catalogue import ENTRIES_FOLDER, entry_names, load_entry
 from nnunet_kits.models.install import MANIFEST, find_offer, import_model, install
-from nnunet_kits.models.places import installed, installed_with, models_folder
+from nnunet_kits.models.places import installed, installed_names, installed_with, models_folder
 from nnunet_kits.models.sources import Remote
 
 
@@ -81,7 +81,14 @@ def test_what_the_catalogue_knows_stands_beside_the_model(monkeypatch, tmp_path)
     assert made.licence.startswith("cc-by-nc-sa-4.0. As its record states it")
     assert installed_with(made.paths[0]) == made
     assert installed_with(tmp_path / "elsewhere" / "x" / "a__b__c") is None
-    assert (models_folder() / "renal-net").stat().st_mode & 0o777 == 0o777 & ~installing._umask()
+
+
+def test_what_a_killed_installation_left_is_no_model_and_goes_with_the_next(monkeypatch, tmp_path):
+    left = models_folder() / ".renal-net.999999999.part"
+    written(left, {"model.json": b"{}"})
+    assert installed_names() == []
+    catalogued(monkeypatch, tmp_path, "renal-net", model_files())
+    assert [path.name for path in models_folder().iterdir()] == ["renal-net"]
 
 
 def test_another_model_in_the_catalogues_zip_is_refused(monkeypatch, tmp_path):

@@ -1,16 +1,14 @@
 """Install a model: from the catalogue, a DOI, an address, a zip or a folder."""
 
 import hashlib
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from nnunet_kits.atomic import atomic_folder
 from nnunet_kits.errors import CheckpointError, ModelError
 from nnunet_kits.json_files import read_object
 from nnunet_kits.model_folder import BEST, FINAL
@@ -93,7 +91,7 @@ def install(offer: Offer, check: Check, progress: Progress = lambda *_: None) ->
     root.mkdir(parents=True, exist_ok=True)
     _refuse_taken(offer.name)
     archive = download(offer.remote, root / ".downloads", progress)
-    with _put(offer.name) as folder:
+    with atomic_folder(root / offer.name) as folder:
         found = unpack(archive, folder, offer.name)
         _check_checkpoints(folder, found, check)
         made = _described(folder, found, offer.name, offer.remote.origin)
@@ -129,7 +127,7 @@ def import_model(source: Path, check: Check, name: str | None = None) -> Install
     name = check_name(name or source.resolve().name.removesuffix(".zip"))
     _refuse_taken(name)
     models_folder().mkdir(parents=True, exist_ok=True)
-    with _put(name) as folder:
+    with atomic_folder(models_folder() / name) as folder:
         if source.is_dir():
             found = _copy(source.resolve(), folder, name)
         else:
@@ -155,25 +153,6 @@ def _refuse_taken(name: str) -> None:
     place = models_folder() / name
     if place.exists():
         raise ModelError(f"{place}: is there already. Choose another name with --name, or delete it.")
-
-
-@contextmanager
-def _put(name: str) -> Iterator[Path]:
-    """A folder that gets the name when all went well, and is gone otherwise."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=models_folder()))
-    try:
-        yield folder
-        folder.chmod(0o777 & ~_umask())
-        os.rename(folder, models_folder() / name)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _copy(source: Path, folder: Path, name: str) -> Found:

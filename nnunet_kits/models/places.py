@@ -95,7 +95,8 @@ def check_name(name: str) -> str:
 
 def installed_names() -> list[str]:
     """Names of the installed models."""
-    return sorted(file.parent.name for file in models_folder().glob(f"*/{RECORD}"))
+    names = (file.parent.name for file in models_folder().glob(f"*/{RECORD}"))
+    return sorted(name for name in names if NAME.fullmatch(name))
 
 
 def installed(name: str) -> Installed | None:
