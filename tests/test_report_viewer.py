@@ -4,6 +4,7 @@ import base64
 import re
 import shutil
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -415,6 +416,34 @@ def test_printed_and_without_scripts_the_pictures_are_there(browser, report, vie
     assert pictures(page) == [True, True]
     assert not page.locator("button").first.is_visible()
     context.close()
+
+
+def test_a_thinned_case_says_which_slices_it_has_and_one_without_labels_can_be_opened(browser, tmp_path):
+    case = write_case(tmp_path)
+    noise = np.random.default_rng(0).normal(40, 40, SHAPE)
+    _, prediction, _ = arrays()
+    prediction[0, 0, 0] = prediction[-1, -1, -1] = Label.KIDNEY  # nothing is cropped
+    affine = np.diag([-1.25, -0.8, -5.0, 1.0])
+    write_volume(case.image, noise.transpose(2, 1, 0), affine)
+    for name, labels, megabytes in (("thin", prediction, 0.04), ("empty", np.zeros_like(prediction), 0.04)):
+        write_volume(case.prediction, labels.transpose(2, 1, 0), affine)
+        page_file = tmp_path / f"{name}.html"
+        write_report(page_file, title="t", intro="", cases=[replace(case, reference=None)], viewer_mb=megabytes)
+        every = int(re.search(r"of 20, one of (\d+), rows", page_file.read_text(encoding="utf-8"))[1])
+        page = browser.new_page()
+        wrong = []
+        page.on("pageerror", lambda error, found=wrong: found.append(str(error)))
+        page.goto(page_file.as_uri())
+        page.wait_for_selector(".viewer canvas.axial")
+        page.locator(".viewer canvas.axial").focus()
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowDown")
+        assert slices(page)[0] == 1 + every
+        page.keyboard.press("End")
+        assert slices(page)[0] == 1 + (19 // every) * every
+        assert page.locator(".viewer .reference").count() == 0
+        assert wrong == []
+        page.close()
 
 
 def test_one_case_is_open_at_a_time_and_none_of_several_before_it_is_asked_for(browser, report):

@@ -22,7 +22,7 @@ from nnunet_kits.reporting.trained_model import TrainedModel
 logger = logging.getLogger(__name__)
 
 PICTURES = 40
-"""Cases shown with pictures unless told otherwise; a case adds one to two megabytes."""
+"""Cases shown with pictures unless told otherwise; a case adds one to two megabytes, and its viewer."""
 
 VIEWER_MB, VIEWERS_MB = 6.0, 120.0
 """Megabytes of the page that the viewer of a case, and those of all cases, take unless told otherwise."""

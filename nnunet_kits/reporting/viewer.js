@@ -65,6 +65,11 @@
       return place.map((at, axis) => (at - this.start[axis]) / (axis === 0 ? this.every : 1));
     }
 
+    // The voxel next to a place, of those that are there.
+    nearest(place) {
+      return place.map((at, axis) => clamp(Math.round(at), 0, this.shape[axis] - 1));
+    }
+
     number(axis, index) {
       return this.start[axis] + index * (axis === 0 ? this.every : 1) + 1;
     }
@@ -355,7 +360,7 @@
       this.find = (selector) => element.querySelector(selector);
       this.colours = ["", ...JSON.parse(element.dataset.labels)];
       this.differences = ["", ...JSON.parse(element.dataset.differences)];
-      this.at = volume.inside(volume.at).map(Math.round);
+      this.at = volume.nearest(volume.inside(volume.at));
       this.panes = PLANES.map((plane) => new Pane(this, plane));
       for (const pane of this.panes) this.find(".panes").append(pane.canvas);
       if (!volume.reference) for (const box of element.querySelectorAll(".with-reference")) box.remove();
@@ -415,7 +420,7 @@
     }
 
     go(place) {
-      this.at = place.map((at, axis) => clamp(Math.round(at), 0, this.volume.shape[axis] - 1));
+      this.at = this.volume.nearest(place);
       this.draw();
       this.tell();
     }
