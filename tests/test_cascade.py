@@ -1,12 +1,15 @@
 import copy
 import json
 import os
+import shutil
 import zipfile
+from pathlib import Path
 
 import blosc2
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from small_plans import cascade_plans, dataset_json
 
 from nnunet_kits.errors import TrainerNameError, TrainingError
@@ -203,3 +206,36 @@ def test_a_failing_command_stops_the_driver_with_its_name(planned, tmp_path, mon
     message = r"'nnUNetv2_train 220 3d_lowres 0 -p SmallPlans .*' failed with exit status 3; its own error stands above"
     with pytest.raises(TrainingError, match=message):
         train_cascade(load_cascade(220, "SmallPlans", "ResUNetTrainer", device="cpu"))
+
+
+def test_a_low_resolution_model_is_validated_where_the_next_stage_is_not_preprocessed(planned, monkeypatch):
+    import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as stock
+
+    from nnunet_kits.training.trainers import trainer_class
+
+    seen = []
+    name = "perform_actual_validation"
+    monkeypatch.setattr(
+        stock.nnUNetTrainer, name, lambda self, save: seen.append(self.configuration_manager.next_stage_names)
+    )
+    full = planned / "nnUNet_preprocessed" / DATASET / "SmallPlans_3d_fullres"
+    for file in full.iterdir():
+        shutil.copy(file, full.with_name("SmallPlans_3d_lowres"))
+
+    def validate():
+        given = copy.deepcopy(cascade_plans())
+        trainer = trainer_class("ResUNetTrainer")(given, "3d_lowres", 0, dataset_json(), torch.device("cpu"))
+        trainer.perform_actual_validation()
+        return Path(trainer.log_file).read_text()
+
+    validate()
+    for file in full.iterdir():
+        file.unlink()
+    with pytest.raises(AssertionError):
+        infer_dataset_class(str(full))
+    validate()
+    full.rmdir()
+    with pytest.raises(FileNotFoundError):
+        infer_dataset_class(str(full))
+    assert "3d_cascade_fullres: not preprocessed, so nothing is predicted for it." in validate()
+    assert seen == [["3d_cascade_fullres"], None, None]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from nnunetv2.paths import nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.errors import TrainingError
@@ -98,9 +99,28 @@ class SafeTrainer(nnUNetTrainer):
         super().on_train_start()
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Check the cascade's input, then validate as nnU-Net does."""
+        """Check the cascade's input, then validate as nnU-Net does.
+
+        Nothing is predicted for a next stage of the plans that is not preprocessed at all: nnU-Net's own trainer ends
+        with an error there, although the stage may not be wanted.
+        """
         self._require_previous_stage(self.do_split()[1])
+        self._leave_out_next_stages()
         super().perform_actual_validation(save_probabilities)
+
+    def _leave_out_next_stages(self) -> None:
+        wanted: list[str] = self.configuration_manager.next_stage_names or []
+        there = [name for name in wanted if self._is_preprocessed(name)]
+        if there != wanted:
+            missing = ", ".join(name for name in wanted if name not in there)
+            self.print_to_log_file(f"{missing}: not preprocessed, so nothing is predicted for it.")
+            own = {**self.configuration_manager.configuration, "next_stage": there or None}
+            self.configuration_manager = ConfigurationManager(own)
+
+    def _is_preprocessed(self, configuration: str) -> bool:
+        data = self.plans_manager.get_configuration(configuration).data_identifier
+        folder = Path(self.preprocessed_dataset_folder_base) / data
+        return folder.is_dir() and any(folder.iterdir())
 
     # a longer training
 
