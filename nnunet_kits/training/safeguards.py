@@ -31,6 +31,7 @@ class SafeTrainer(nnUNetTrainer):
     """
 
     parts: TrainerName
+    configuration_manager: ConfigurationManager
 
     def __init__(
         self,
