@@ -11,12 +11,13 @@ PACKAGE = ROOT / "nnunet_kits"
 
 LAYERS = (
     {"errors", "labels"},
-    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "json_files", "complaints"},
+    {"releases", "environment", "machine", "atomic", "model_folder", "geometry", "values", "json_files", "complaints"}
+    | {"palette"},
     {"images", "intensity", "resampling", "components", "shipped", "nnunet_files"},
     {"cases"},
     {"conversion", "phantom", "evaluation", "measurement", "preparation", "status", "models"}
     | {"architectures", "losses", "augmentation"},
-    {"planning", "preprocessing", "training", "postprocessing", "derivation"},
+    {"planning", "preprocessing", "training", "postprocessing", "derivation", "dicom_output"},
     {"inference"},
     {"recipes", "reporting", "doctor"},
     {"workflow", "demo", "costs"},
@@ -43,7 +44,7 @@ NO_TORCH = {
     "cases",
 }
 NO_TORCH |= {"conversion", "phantom", "postprocessing", "evaluation", "measurement", "preparation", "derivation"}
-NO_TORCH |= {"recipes", "status", "workflow", "models"}
+NO_TORCH |= {"recipes", "status", "workflow", "models", "palette", "dicom_output"}
 NO_NNUNET = NO_TORCH | {"architectures"}  # losses reuse nnU-Net's own
 TENSORS = {"resampling/boxes.py"}  # applies operators on the GPU: the only file of its part that imports torch
 SHIM = "nnunet_ext"  # may import training: it only hands its trainers out

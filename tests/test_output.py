@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
 from dicom_series import phantom, write_series
 from small_logs import log, write_fold
@@ -14,6 +15,7 @@ from small_logs import log, write_fold
 from nnunet_kits import doctor
 from nnunet_kits.cli.main import VERBS, main
 from nnunet_kits.cli.output import as_json
+from nnunet_kits.images import choose_series, find_series, series_grid, write_volume
 from nnunet_kits.phantom import write_tree
 from nnunet_kits.planning.presets import preset_names
 from nnunet_kits.preprocessing.dataset import Outcome
@@ -35,6 +37,10 @@ def data(tmp_path_factory):
                 labels[labels == 2] = 1
             nib.save(nib.Nifti1Image(labels, truth.affine), root / system / f"{folder.name}.nii.gz")
     write_series(root / "dicom", phantom())
+    series = choose_series(find_series(root / "dicom"))
+    labels = np.zeros(series.shape, np.uint8)
+    labels[2:6, 4:9, 1:4] = 1
+    write_volume(root / "of_dicom.nii.gz", labels, series_grid(series).affine)
     write_fold(root / "results" / "Dataset220_KiTS2023" / "ResUNetTrainer__KiTSCascadePlans__2d" / "fold_0", log([0]))
     for system in ("good", "poor"):
         assert main(["evaluate", str(root / system), str(root / "kits" / "dataset"), "--year", "23"]) == 0
@@ -86,6 +92,7 @@ def line_of(verb, data, out):
         "rank": f"{data / 'good'} {data / 'poor'}",
         "compare": f"{data / 'good'} {data / 'poor'} --bootstrap 1000",
         "measure": f"{data / 'good'} -o {out}",
+        "dicom": f"{data / 'of_dicom.nii.gz'} {data / 'dicom'} -o {out}",
         "report": f"--images {tree} --predictions {data / 'good'} --references {tree} -o {out.parent / 'r.html'}",
     }
     return [verb, *lines.get(verb, "").split(), "--json"]
@@ -136,6 +143,8 @@ def test_every_verb_prints_one_json_document_and_nothing_else_with_the_documente
         assert found["measures"] == json.loads((tmp_path / "out" / "measures.json").read_text())
     if verb == "series":
         assert found["cases"]["dicom"]["taken"] == 1
+    if verb == "dicom":
+        assert found["written"]["of_dicom"]["segments"] == ["Kidney, right"]
     if verb == "report":
         assert found["mean"]["dice"] == {"kidney_and_mass": 1, "mass": 1, "tumor": 1}
 

@@ -26,8 +26,8 @@ from nnunet_kits.evaluation import evaluate_folder
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement import measure_files
+from nnunet_kits.palette import LABEL_COLOURS
 from nnunet_kits.reporting import page, study
-from nnunet_kits.reporting.palette import LABEL_COLOURS
 from nnunet_kits.reporting.report import write_report
 from nnunet_kits.reporting.study import ReportCase, year_of
 from nnunet_kits.reporting.trained_model import TrainedModel, read_model

@@ -12,9 +12,9 @@ from small_report import SHAPE, case_arrays, shown, write_model
 
 from nnunet_kits import geometry
 from nnunet_kits.labels import Label
+from nnunet_kits.palette import LABEL_COLOURS
 from nnunet_kits.reporting import canvas, figures, overlays, shading
 from nnunet_kits.reporting.overlays import Case
-from nnunet_kits.reporting.palette import LABEL_COLOURS
 from nnunet_kits.status.training_log import History, read_history
 
 

@@ -13,9 +13,9 @@ from test_report import Elements
 from nnunet_kits import geometry
 from nnunet_kits.images import write_volume
 from nnunet_kits.labels import Label
+from nnunet_kits.palette import DIFFERENCE_COLOURS, LABEL_COLOURS
 from nnunet_kits.reporting import volume
 from nnunet_kits.reporting.overlays import Case
-from nnunet_kits.reporting.palette import DIFFERENCE_COLOURS, LABEL_COLOURS
 from nnunet_kits.reporting.report import VIEWER_MB, write_report
 from nnunet_kits.reporting.shading import WINDOWS_HU
 from nnunet_kits.reporting.study import ReportCase

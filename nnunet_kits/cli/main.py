@@ -34,6 +34,7 @@ VERBS = (
     "rank",
     "compare",
     "measure",
+    "dicom",
     "report",
     "demo",
 )

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from nnunet_kits.palette import DIFFERENCE_COLOURS, LABEL_COLOURS, LABEL_NAMES, css
 from nnunet_kits.reporting import comparison, figures
 from nnunet_kits.reporting.charts import Chart, chart, training_curves
-from nnunet_kits.reporting.palette import DIFFERENCE_COLOURS, LABEL_COLOURS, LABEL_NAMES, css
 from nnunet_kits.reporting.pictures import CasePictures
 from nnunet_kits.reporting.shading import FILL, WINDOW_LEVEL_HU, WINDOW_WIDTH_HU, WINDOWS_HU, legend_colours
 from nnunet_kits.reporting.study import Finding

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from nnunet_kits.reporting.palette import BLUE, FOLD_COLOURS, REGION_COLOURS, VERMILION, css
+from nnunet_kits.palette import BLUE, FOLD_COLOURS, REGION_COLOURS, VERMILION, css
 from nnunet_kits.status.training_log import History
 
 FEWEST_FOR_A_BOX = 5

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_kits.labels import Label
+from nnunet_kits.palette import LABEL_COLOURS, LABEL_NAMES, Colour
 from nnunet_kits.reporting.canvas import LETTERS_PX, Mark
-from nnunet_kits.reporting.palette import LABEL_COLOURS, LABEL_NAMES, Colour
 
 WINDOW_LEVEL_HU, WINDOW_WIDTH_HU = 40.0, 400.0
 """The soft-tissue window of an abdominal CT."""
