@@ -110,6 +110,34 @@ def test_simpleitk_reads_the_frames_too(tmp_path):
     assert np.count_nonzero(frames) == np.count_nonzero(kidneys())
 
 
+@pytest.mark.parametrize("name", ["axial", "reversed", "coronal"])
+def test_dcmqi_reads_the_same_voxels_in_the_same_places_and_the_same_numbers(name, tmp_path):
+    programs = {one: shutil.which(one) for one in ("segimage2itkimage", "tid1500reader")}
+    if None in programs.values():
+        pytest.skip("dcmqi is not installed")
+    labels = kidneys()
+    series, file = world(tmp_path, labels, ORIENTATIONS[name])
+    written = write_case("case_1", file, series, tmp_path)
+    out = tmp_path / "read"
+    out.mkdir()
+    by_file = ["--outputDirectory", str(out), "--outputType", "nii"]
+    line = [programs["segimage2itkimage"], "--inputDICOM", str(written.segmentation), *by_file]
+    subprocess.run(line, check=True, capture_output=True)
+    back = np.zeros_like(labels)
+    for number, label in enumerate(written.segments, 1):
+        image = nib.load(out / f"{number}.nii.gz")
+        places = nib.affines.apply_affine(image.affine, np.argwhere(image.get_fdata() > 0))
+        index = nib.affines.apply_affine(np.linalg.inv(nib.load(file).affine), places).round().astype(int)
+        back[tuple(index.T)] = {"K": 1, "T": 2, "C": 3}[label[0]]
+    assert np.array_equal(back, labels)
+    line = [programs["tid1500reader"], "--inputDICOM", str(written.report), "--outputMetadata", str(out / "sr.json")]
+    subprocess.run(line, check=True, capture_output=True)
+    groups = json.loads((out / "sr.json").read_text())["Measurements"]
+    volumes = {group["TrackingIdentifier"]: float(group["measurementItems"][0]["value"]) for group in groups}
+    (tumor,) = (value for label, value in volumes.items() if label.startswith("Tumor"))
+    assert tumor == pytest.approx(np.count_nonzero(labels == 2) * 2.0 * 1.5 * 3.0 / 1000)
+
+
 @pytest.mark.parametrize("order", ["forwards", "shuffled"])
 def test_the_frames_of_an_enhanced_file_are_referred_to_whatever_their_order(order, tmp_path):
     labels = np.zeros((24, 20, 6), np.uint8)
@@ -299,6 +327,19 @@ def test_labels_without_their_series_are_refused(tmp_path, capsys):
         slice_.save_as(path)
     assert main(["dicom", str(file), str(tmp_path / "series"), "-o", str(tmp_path / "out")]) == 2
     assert "has no FrameOfReferenceUID" in capsys.readouterr().err
+
+
+def test_slices_of_several_frames_of_reference_are_referred_to_with_a_warning(tmp_path, caplog):
+    labels = kidneys()
+
+    def anonymise(number, made):
+        made.FrameOfReferenceUID = f"1.2.3.9.{number + 1}"
+
+    series, file = world(tmp_path, labels, change=anonymise)
+    written = write_case("case_1", file, series, tmp_path)
+    assert f"state {labels.shape[2]} frames of reference" in caplog.text
+    assert pydicom.dcmread(written.segmentation).FrameOfReferenceUID == "1.2.3.9.1"
+    assert checked(written.segmentation) == []
 
 
 def test_without_highdicom_the_extra_is_named(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from nnunet_kits.dicom_output.measures import write_measures
 from nnunet_kits.dicom_output.segmentation import write_segmentation
 from nnunet_kits.dicom_output.segments import Each, segments_of
 from nnunet_kits.dicom_output.source import Author, open_source
-from nnunet_kits.errors import ImageError, KitsError
+from nnunet_kits.errors import ImageError, KitsError, MeasurementError
 from nnunet_kits.images import CT_ENDINGS, CtSource, Series, check_placed, check_same_grid, read_labels
 from nnunet_kits.measurement.files import Task, measure_task
 
@@ -67,7 +67,7 @@ def write_files(
     for case, file in files.items():
         try:
             written[case] = write_case(case, file, _series(series, sources[case]), output, author, each)
-        except ImageError as error:
+        except (ImageError, MeasurementError) as error:
             failed[case] = str(error)
             logger.warning(f"{case}: failed: {error}")
         else:

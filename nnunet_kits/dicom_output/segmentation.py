@@ -55,7 +55,9 @@ def write_segmentation(path: Path, source: Source, segments: Segments, author: A
     try:
         made = _made(source, segments, frames, author)
     except (AttributeError, ValueError, TypeError, KeyError) as error:
-        raise ImageError(f"series {source.series.index} cannot be referred to: {error}. Export it again.") from error
+        raise ImageError(
+            f"series {source.series.index} cannot be referred to: {str(error).rstrip('.')}. Export it again."
+        ) from error
     with atomic_path(path) as temporary:
         made.save_as(temporary)
     return made

@@ -1,5 +1,6 @@
 """The series that results refer to, and who made them."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import Any
 from nnunet_kits import __version__
 from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.images import Grid, Series, read_headers, series_grid
+
+logger = logging.getLogger(__name__)
 
 RESEARCH = "research use only"
 NAME = "nnunet_kits"
@@ -77,6 +80,8 @@ def without_remarks() -> Iterator[None]:
 def open_source(series: Series) -> Source:
     """Read the headers of a series, and see that results can refer to it.
 
+    Where slices of one grid state several frames of reference, a warning is logged and the first slice's is taken.
+
     Raises:
         ImageError: slices that are no grid; what every CT image must state is not there; slices in several files of
             many frames.
@@ -89,6 +94,14 @@ def open_source(series: Series) -> Source:
         for path, header in zip(series.files, headers, strict=True):
             if not header.get(keyword):
                 raise ImageError(f"{path}: has no {keyword}, so no DICOM result can refer to it. Export it again.")
+    frames_of_reference = {str(header.FrameOfReferenceUID) for header in headers}
+    if len(frames_of_reference) > 1:  # as some anonymisers leave it; positions have been found to be one grid
+        logger.warning(
+            f"series {series.index}: its slices state {len(frames_of_reference)} frames of reference; results take the "
+            "first slice's."
+        )
+        for header in headers:
+            header.FrameOfReferenceUID = headers[0].FrameOfReferenceUID
     if "NumberOfFrames" not in headers[0]:
         return Source(series, grid, tuple(headers), tuple(range(len(headers))), len(headers))
     if len(headers) > 1:
