@@ -12,7 +12,7 @@ from torch import nn
 from nnunet_kits.cli.main import main
 from nnunet_kits.costs.counting import size_of
 from nnunet_kits.costs.known import KNOWN, NETWORKS
-from nnunet_kits.costs.members import COUNTED, count, identity, works_of
+from nnunet_kits.costs.members import COUNTED, cases_of, count, identity, works_of
 from nnunet_kits.costs.reckon import Assumptions, Work, cost_of, windows_of
 from nnunet_kits.costs.table import beside_known, bill_of
 from nnunet_kits.costs.usual import prepared, usual_scan
@@ -101,6 +101,11 @@ def test_every_shipped_recipe_is_counted_before(name):
     bill = bill_of(recipe, Assumptions())
     assert bill.gpu_hours == pytest.approx(sum(row.total_hours for row in bill.rows))
     assert all(row.total_hours > 0 for row in bill.rows)
+
+
+def test_phantoms_are_as_many_as_the_recipe_makes():
+    assert cases_of(load_recipe("smoke")) == 5
+    assert cases_of(load_recipe("kits23_ours")) == 489
 
 
 def test_our_fine_networks_fit_the_24_gb_that_their_plans_are_sized_for():

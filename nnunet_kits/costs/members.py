@@ -48,7 +48,9 @@ def identity(recipe: Recipe, member: Member) -> str:
 
 
 def cases_of(recipe: Recipe) -> int:
-    """Training cases of the release."""
+    """Training cases of the release, or phantoms."""
+    if recipe.phantoms is not None:
+        return recipe.phantoms.cases
     release = RELEASES[recipe.release]
     return sum(map(len, release.training)) - len(numbers_of(recipe.conversion.exclude, release))
 
