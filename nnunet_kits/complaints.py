@@ -25,7 +25,13 @@ def complaint(model: type[BaseModel], error: ValidationError) -> str:
     else:
         shown = repr(first["input"])
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
-        wanted = first["msg"].replace("Input should", "must").replace("Tuple", "List").replace("tuple", "list")
+        wanted = (
+            first["msg"]
+            .removeprefix("Value error, ")
+            .replace("Input should", "must")
+            .replace("Tuple", "List")
+            .replace("tuple", "list")
+        )
         line = f"{where} is {shown}, but {wanted}."
     return line if len(found) == 1 else f"{line} {len(found) - 1} more things are wrong."
 

@@ -15,7 +15,7 @@ from nnunet_kits.inference import system
 from nnunet_kits.inference.tiling import Windows
 from nnunet_kits.losses import LOSSES
 from nnunet_kits.planning.presets import CONFIGURATION_KEYS, OPTIONAL_KEYS, load_preset, preset_names
-from nnunet_kits.recipes import recipe, recipe_names
+from nnunet_kits.recipes import RunSettings, load_recipe, recipe, recipe_names, steps_of
 from nnunet_kits.training.names import parse_trainer_name
 from nnunet_kits.training.optimisation import OPTIMISATIONS
 from nnunet_kits.training.settings import SETTINGS
@@ -257,6 +257,16 @@ def test_every_recipe_and_every_key_of_one_has_a_row_in_the_reference():
     tables = [table for table in vars(recipe).values() if isinstance(table, type) and issubclass(table, recipe.Table)]
     keys = [key for table in tables for key in table.model_fields if (table, key) != (recipe.Recipe, "name")]
     assert sorted(rows) == sorted([*recipe_names(), *keys])
+
+
+def test_the_page_of_published_systems_runs_all_of_them_and_shows_what_one_prints():
+    page = DOCS / "how-to" / "run-a-published-system.md"
+    published = [name for name in recipe_names() if not load_recipe(name).source.startswith("ours")]
+    assert sorted(words[1] for _, words in commands(page, "nnunet_kits") if words[0] == "run") == published
+    (shown,) = fences(page, "text")
+    settings = RunSettings(Path("/home/me/nnunet"), Path("/home/me/kits19"))
+    printed = [shlex.join(step.command) for step in steps_of(load_recipe("kits19_chenjin_unet2d"), settings)]
+    assert re.sub(r" \\\n +", " ", shown).splitlines() == printed
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -5,12 +5,23 @@ A recipe names presets, rules, trainers, systems and chains, and adds how they h
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from nnunet_kits.model_folder import BEST
+from nnunet_kits.releases import RELEASES, either
 
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+(_[A-Za-z0-9]+)*$")]
 """A name that can be part of a file's."""
+
+
+def _known_year(year: str) -> str:
+    if year not in RELEASES:
+        raise ValueError(f"must be {either([repr(known) for known in RELEASES])}")
+    return year
+
+
+Year = Annotated[str, AfterValidator(_known_year)]
+"""A release, two digits."""
 
 CaseNumber = Annotated[str, Field(pattern=r"^((case_)?\d+|known-bad)$")]
 
@@ -194,7 +205,7 @@ class Recipe(Table):
     source: str
     deviations: tuple[str, ...]
     reported: tuple[Reported, ...] = ()
-    release: Literal["19", "21", "23"]
+    release: Year
     phantoms: Phantoms | None = None
     conversion: Conversion = Conversion()
     stages: tuple[Stage, ...] = Field(min_length=1)
