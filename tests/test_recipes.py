@@ -298,6 +298,14 @@ def test_a_missing_ct_is_one_line(tree19, tmp_path):
         checked(ZHANG, tmp_path / "root", tmp_path)
 
 
+def test_cases_of_which_no_mask_will_be_made_are_told_before_anything_runs(few, tmp_path):
+    write_tree(tmp_path / "kits23", "23", cases=4, test_cases=1, size="tiny")
+    with pytest.raises(
+        RecipeError, match=r"kits23: case_00589 have no labels, and kits23_chenzhang_25d makes masks of"
+    ):
+        checked(few("kits23_chenzhang_25d"), tmp_path / "root", tmp_path / "kits23")
+
+
 # several recipes in one folder
 
 

@@ -9,11 +9,16 @@ from nnunet_kits.training.names import split_after
 
 def readings(recipe: Recipe, key: str) -> Iterator[str]:
     """The members whose label maps the training of one reads: for its masks, and as the stage before in a cascade."""
-    member = recipe.members[key]
-    if member.derive is not None and member.derive.masks is not None and member.derive.masks.member is not None:
-        yield member.derive.masks.member
-    if (before := previous_of(recipe, member)) is not None:
+    yield from masks_of(recipe, key)
+    if (before := previous_of(recipe, recipe.members[key])) is not None:
         yield before
+
+
+def masks_of(recipe: Recipe, key: str) -> Iterator[str]:
+    """The member whose label maps are the masks of another's dataset, where one is."""
+    derive = recipe.members[key].derive
+    if derive is not None and derive.masks is not None and derive.masks.member is not None:
+        yield derive.masks.member
 
 
 def previous_of(recipe: Recipe, member: Member) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.cases.records import read_record
+from nnunet_kits.cases.splits import listed
 from nnunet_kits.conversion.cases import find_cases, missing_file, numbers_of
 from nnunet_kits.conversion.schemes import make_folds
 from nnunet_kits.derivation.masks import REFERENCE
@@ -16,7 +17,7 @@ from nnunet_kits.environment import find_dataset
 from nnunet_kits.errors import RecipeError
 from nnunet_kits.recipes.checks import folds_in_words, wrong
 from nnunet_kits.recipes.names import dataset_of, dataset_of_member, fold_count, number_of
-from nnunet_kits.recipes.reading import read_members
+from nnunet_kits.recipes.reading import masks_of, read_members
 from nnunet_kits.recipes.recipe import Recipe
 from nnunet_kits.recipes.sequence import steps_of
 from nnunet_kits.recipes.smoke import reduced
@@ -84,6 +85,13 @@ def _check_data(recipe: Recipe, run: RunSettings) -> None:
     if missing:
         more = f" {len(missing) - 1} more cases lack a file." if len(missing) > 1 else ""
         raise RecipeError(missing[0] + more)
+    unlabelled = [case.name for case in cases if case.label is None]
+    masked = [key for key in recipe.members if any(masks_of(recipe, key))]
+    if unlabelled and masked and not run.smoke:
+        raise RecipeError(
+            f"{run.data}: {listed(unlabelled)} have no labels, and {recipe.name} makes masks of labelled cases only, "
+            f"which {masked[0]} is cropped to. Move them elsewhere, or leave them out by conversion.exclude."
+        )
     if not run.smoke:
         labelled = [case.name for case in cases if case.label is not None]
         left_out = {f"case_{number:05d}" for number in numbers_of(given.exclude, release)}
