@@ -261,11 +261,15 @@ WRONG_RUNS = {
         {"data": None},
         "kits19_zhang_resunet needs --data DIR: the KiTS19 repository, or its data folder.",
     ),
-    "no such folder": (ZHANG, {"data": Path("/nowhere")}, "/nowhere: no such folder. Name the KiTS19 repository"),
+    "no such folder": (
+        ZHANG,
+        {"data": Path("/nowhere")},
+        "--data /nowhere: kits19_zhang_resunet takes KiTS19. /nowhere: no such folder. Name the KiTS19 repository",
+    ),
     "another year, by its files": (
         "kits21_george_cascade",
         {},
-        "segmentation.nii.gz belongs to KiTS19 or KiTS23, but KiTS21 was asked for",
+        "kits21_george_cascade takes KiTS21. case_00000: segmentation.nii.gz belongs to KiTS19 or KiTS23",
     ),
     "folds": (
         ZHANG,

@@ -14,7 +14,7 @@ from nnunet_kits.derivation.masks import REFERENCE
 from nnunet_kits.derivation.record import FILE as DERIVATION_FILE
 from nnunet_kits.derivation.rule import load_rule
 from nnunet_kits.environment import find_dataset
-from nnunet_kits.errors import RecipeError
+from nnunet_kits.errors import ConversionError, RecipeError
 from nnunet_kits.recipes.checks import folds_in_words, wrong
 from nnunet_kits.recipes.names import dataset_of, dataset_of_member, fold_count, number_of
 from nnunet_kits.recipes.reading import masks_of, read_members
@@ -80,7 +80,10 @@ def _check_data(recipe: Recipe, run: RunSettings) -> None:
     if run.data is None:
         raise RecipeError(f"{recipe.name} needs --data DIR: the {release.edition} repository, or its data folder.")
     given = recipe.conversion
-    cases = find_cases(release, run.data, given.aggregation, numbers_of(given.exclude, release))
+    try:
+        cases = find_cases(release, run.data, given.aggregation, numbers_of(given.exclude, release))
+    except ConversionError as error:
+        raise RecipeError(f"--data {run.data}: {recipe.name} takes {release.edition}. {error}") from error
     missing = [] if run.smoke else [reason for case in cases if (reason := missing_file(release, case))]
     if missing:
         more = f" {len(missing) - 1} more cases lack a file." if len(missing) > 1 else ""
