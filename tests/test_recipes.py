@@ -83,9 +83,10 @@ def where_to(step):
 @each_recipe
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_every_command_is_taken_by_the_program_that_it_calls(name, device):
+    ours = parser()
     for step in steps(name, device=device):
         if step.command[0] == "nnunet_kits":
-            parser().parse_args(step.command[1:])
+            ours.parse_args(step.command[1:])
         else:
             check_nnunet_training(step.command)
 
@@ -319,7 +320,7 @@ def make(root, step: Step):
     options = parser().parse_args(words[1:])
     settings = Settings(
         RELEASES[options.year], Path(options.source), root / "nnUNet_raw", options.dataset_id, options.name,
-        splits=options.splits, folds=options.folds,
+        splits=options.splits, folds=options.folds, workers=1,
     )  # fmt: skip
     convert(settings)
 
@@ -350,7 +351,7 @@ def test_shipped_recipes_make_datasets_of_one_number_by_one_command():
 
 def test_a_dataset_that_was_converted_otherwise_is_not_touched(few, tree19, tmp_path):
     raw = tmp_path / "nnUNet_raw"
-    convert(Settings(RELEASES["19"], tree19, raw, 65, "KiTS2019Zhang", folds=3))
+    convert(Settings(RELEASES["19"], tree19, raw, 65, "KiTS2019Zhang", folds=3, workers=1))
     with pytest.raises(
         RecipeError,
         match=r"Dataset065_KiTS2019Zhang was made otherwise: folds is 3, not 2. Run this recipe in another --root",
@@ -375,9 +376,9 @@ def test_a_number_that_another_dataset_has_is_refused(few, tree19, tmp_path):
 
 def test_a_dataset_that_was_derived_of_other_masks_is_not_touched(few, tmp_path):
     write_tree(tmp_path / "kits23", "23", cases=4, test_cases=0, size="tiny")
-    convert(Settings(RELEASES["23"], tmp_path / "kits23", tmp_path / "nnUNet_raw", folds=2))
+    convert(Settings(RELEASES["23"], tmp_path / "kits23", tmp_path / "nnUNet_raw", folds=2, workers=1))
     rule = load_rule("chen_zhang_kidney")
-    derive(Derivation(tmp_path / "nnUNet_raw", 220, 222, rule, ("reference",)))
+    derive(Derivation(tmp_path / "nnUNet_raw", 220, 222, rule, ("reference",), workers=1))
     with pytest.raises(
         RecipeError, match=r"Dataset222_KiTS2023ChenZhangKidney was made otherwise: masks are .*reference"
     ):

@@ -136,9 +136,10 @@ def _conversion_differs(dataset: Path, step: Step, run: RunSettings) -> str:
         "labels": options.get("--labels", "classes"),
         "aggregation": options.get("--aggregation", next(iter(release.aggregations), None)),
         "splits": options.get("--splits", "by_number"),
+        "holds_out": options.get("--splits", "by_number") != "by_number" or "--hold-out" in options,
         "excluded": [f"case_{number:05d}" for number in sorted(numbers_of(excluded, release))],
     }
-    found = {"splits": "by_number", **done}
+    found = {"splits": "by_number", "holds_out": "held_out" in done, **done}
     if wanted["splits"] == "by_number":
         wanted["folds"] = int(options.get("--folds", 5))
     differing = _first_difference(found, wanted)
