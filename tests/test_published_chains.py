@@ -4,12 +4,13 @@ Others read the models of a first stage, so that is trained in both folds; where
 """
 
 import csv
+import shlex
 
 import nibabel as nib
 import numpy as np
 import pytest
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
-from typed import type_command
+from typed import type_line
 
 from nnunet_kits.architectures import pretrained
 from nnunet_kits.phantom import write_tree
@@ -55,7 +56,7 @@ def test_a_system_runs_from_a_raw_tree_to_its_report_by_the_commands_of_its_reci
     for variable, value in environment_of(settings).items():
         monkeypatch.setenv(variable, value)
     for step in checked_steps(recipe, settings):
-        type_command(step.command)
+        type_line(shlex.join(step.command))
     run = settings.folder(name)
     found = sorted(file.name for file in (run / "predicted").glob("case_*.nii.gz"))
     assert found == [f"case_{number:05d}.nii.gz" for number in cases]
