@@ -1,7 +1,10 @@
 """One run at a time in a root, and steps on this machine that end when their run is gone, however it died."""
 
+import ctypes
 import json
 import os
+import platform
+import signal
 import socket
 import time
 import uuid
@@ -16,6 +19,7 @@ from nnunet_kits.workflow.folder import RUNNING, RunFolder
 LOCK, TOKEN = "NNUNET_KITS_RUN_LOCK", "NNUNET_KITS_RUN_TOKEN"
 """Variables by which a step on this machine knows its run. A cluster's jobs have neither: they outlive it."""
 
+PR_SET_PDEATHSIG = 1
 PATIENCE_S = 30
 """How long a new run waits for the steps of one that was killed: they notice within a second, then stop workers."""
 
@@ -51,6 +55,12 @@ def _holder(file: Path) -> str:
         return "another run"
 
 
+def die_with_parent() -> None:
+    """Between fork and exec, on Linux: be killed when the parent is, whatever kills it."""
+    if platform.system() == "Linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def run_is_gone() -> bool:
     """Whether the run that started this step on this machine has ended; never so for a cluster's jobs."""
     file, token = os.environ.get(LOCK), os.environ.get(TOKEN)
@@ -68,9 +78,10 @@ def wait_for_orphans(root: Path, patience_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + patience_s
     while still := [file for file in sorted(root.glob("runs/*/locks/*")) if locks.is_held(file)]:
         if time.monotonic() > end:
-            facts = RunFolder(still[0].parents[1]).marked(RUNNING, still[0].name) or {}
+            facts = RunFolder(still[0].parents[1]).marked(RUNNING, still[0].name)
+            who = f"process {facts.get('pid')} on {facts.get('host')}" if facts else "see the list of processes"
             raise WorkflowError(
                 f"{still[0].parents[1]}: {still[0].name} of an earlier run is still running "
-                f"(process {facts.get('pid')} on {facts.get('host')}). Wait for it, or end it."
+                f"({who}). Wait for it, or end it."
             )
         time.sleep(0.2)

@@ -17,7 +17,8 @@ from nnunet_kits.environment import FOLDER_VARIABLES
 from nnunet_kits.errors import WorkflowError
 from nnunet_kits.recipes.steps import Step
 from nnunet_kits.status.last_error import last_error
-from nnunet_kits.workflow.alive import only_run, wait_for_orphans
+from nnunet_kits.workflow import locks
+from nnunet_kits.workflow.alive import die_with_parent, only_run, wait_for_orphans
 from nnunet_kits.workflow.changes import steps_left
 from nnunet_kits.workflow.command import cards_of, snakemake_command, variables_for, write_left
 from nnunet_kits.workflow.folder import FAILED, RUNNING, RunFolder
@@ -95,7 +96,10 @@ def _run_left(
     around = {name: value for name, value in os.environ.items() if name != "SNAKEMAKE_PROFILE"}
     log = folder.log("snakemake")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf-8") as output, _stopped_like_ctrl_c():
+    lock = locks.take(folder.lock("snakemake"), patience_s=2)
+    if lock is None:
+        raise WorkflowError(f"{folder.path}: Snakemake of an earlier run has not ended yet. Try again in a minute.")
+    with lock, log.open("w", encoding="utf-8") as output, _stopped_like_ctrl_c():
         process = subprocess.Popen(
             snakemake_command(folder, profile, jobs, cards),
             env={**around, **own},
@@ -103,7 +107,8 @@ def _run_left(
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
-            preexec_fn=_hear_ctrl_c,
+            pass_fds=[lock.fileno()],  # the next run waits for it: of a step that failed it takes the mark away
+            preexec_fn=_before_exec,
         )
         try:
             while process.poll() is None:
@@ -136,9 +141,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _hear_ctrl_c() -> None:
-    """Between fork and exec: take SIGINT, by which we end it, even where a script started us deaf to it with ``&``."""
+def _before_exec() -> None:
+    """Take SIGINT, by which we end it, even where a script started us deaf to it with ``&``; and never outlive us."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent()
 
 
 def _end(process: "subprocess.Popen[bytes]", patience_s: float) -> None:

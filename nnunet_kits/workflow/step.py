@@ -4,9 +4,7 @@ It does what is left of the step, with all output in the step's log, and marks h
 done again.
 """
 
-import ctypes
 import os
-import platform
 import signal
 import socket
 import subprocess
@@ -22,7 +20,7 @@ from nnunet_kits.errors import KitsError
 from nnunet_kits.recipes.steps import Step
 from nnunet_kits.status.last_error import last_error
 from nnunet_kits.workflow import locks
-from nnunet_kits.workflow.alive import run_is_gone
+from nnunet_kits.workflow.alive import die_with_parent, run_is_gone
 from nnunet_kits.workflow.cards import lent
 from nnunet_kits.workflow.changes import fingerprint, is_same
 from nnunet_kits.workflow.folder import DONE, FAILED, REDO, RUNNING, RunFolder
@@ -38,8 +36,6 @@ PLANNING = ("fingerprint", "plan")
 SHOWN_LINES = 20
 STOP_S = 20
 """How long a command may take to end by itself once it is told to."""
-
-PR_SET_PDEATHSIG = 1
 
 
 class Stopped(BaseException):
@@ -161,7 +157,7 @@ class _Attempt:
             stderr=subprocess.STDOUT,
             process_group=0,
             pass_fds=[self.lock.fileno()],  # the step counts as running as long as its command does
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             while True:
@@ -186,12 +182,6 @@ class _Attempt:
 
 def _thread_variables() -> list[str]:
     return [f"{name}_NUM_THREADS" for name in THREADS]
-
-
-def _die_with_parent() -> None:
-    """Between fork and exec, on Linux: be killed when this step is, whatever kills it."""
-    if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cheap_steps import counted, events, folder_of, run, start, wait_until
+from cheap_steps import counted, events, folder_of, run, session, start, wait_until
 
 from nnunet_kits.cli.main import main
 from nnunet_kits.errors import WorkflowError
@@ -57,7 +57,8 @@ def test_jobs_outlive_a_kill_of_the_run_and_ctrl_c_cancels_them(slurm, tmp_path)
     marked = folder_of(tmp_path).mark_file(RUNNING, "long")
     wait_until(marked.exists, 180)
     process.kill()
-    process.wait()
+    process.communicate()
+    wait_until(lambda: session(process.pid) == [], 10)  # but for the job, which is no child of it
     (job,) = queued()
     with pytest.raises(WorkflowError, match=rf"jobs in SLURM's queue.*scancel {job}$"):
         run(tmp_path, steps, profile="slurm")
