@@ -31,7 +31,13 @@ def test_every_preset_names_a_trainer_of_its_system_for_every_configuration(name
             authors = re.split(",| and ", preset.source)[0]
             assert PUBLISHED[published].source.startswith(authors)
         else:
-            assert name in ("KiTSCascadePlans", "KiTSResEncLPlans", "KiTSKidneyRegionPlans", "KiTSDemoPlans")
+            assert name in (
+                "KiTSCascadePlans",
+                "KiTSResEncLPlans",
+                "KiTSDemoPlans",
+                "KiTSCoarsePlans",
+                "KiTSKidneyRegionPlans",
+            )
             # which are for any network, or ours
 
 
