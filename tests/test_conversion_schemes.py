@@ -120,7 +120,7 @@ def test_a_file_may_name_no_case_that_is_not_there_but_those_that_were_left_out(
         ("9-0/10-12", "the ranges must hold numbers, each of them once"),
         ("0.8/0.1/0.2", "the shares must be above 0 and make 1 together"),
         (".0/.9/.1", "the shares must be above 0 and make 1 together"),
-        ("none.json", r"none\.json: cannot be read as nnU-Net's splits_final\.json"),
+        ("none.json", r"none\.json: no such file"),
         ("400-410/411-412", "fold 0 has no training case among those of this dataset"),
         ("0-1/411-412", "fold 0 has no validation case among those of this dataset"),
     ],
@@ -133,7 +133,7 @@ def test_what_is_no_scheme_or_fits_no_case_is_refused(splits, said):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("nonsense", "cannot be read as"),
+        ("nonsense", "not a JSON file"),
         ("{}", "is not nnU-Net's"),
         ('[{"train": ["case_00000"], "val": ["case_00000"]}]', r"fold 0 has case_00000 twice\. A case is trained or"),
         ('[{"train": ["case_00000"], "val": []}]', "is not nnU-Net's"),

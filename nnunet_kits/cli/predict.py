@@ -136,6 +136,9 @@ def run(options: argparse.Namespace) -> Result:
     if options.folds and options.fold_cases is not None:
         raise InferenceError("--folds and --fold-cases do not go together: a case says its folds. Leave one out.")
     chosen = _choose_models(options)
+    has_chain = bool(options.system) or chosen[options.fine[0].resolve()].postprocessing is not None
+    if (options.model and not options.system) or (options.no_postprocessing and not has_chain):
+        raise InferenceError("--model and --no-postprocessing belong to a system. Name one with --system.")
     found = None
     if options.fold_cases is None:
         from nnunet_kits.cases.cts import find_cts
@@ -202,14 +205,11 @@ def _choose_models(options: argparse.Namespace) -> dict[Path, "Chosen"]:
 
 def _job(options: argparse.Namespace, chosen: dict[Path, "Chosen"]) -> "Job":
     """Coarse to fine."""
-    from nnunet_kits.errors import InferenceError
     from nnunet_kits.inference.coarse_to_fine import Settings
     from nnunet_kits.inference.jobs import Job
     from nnunet_kits.inference.roi import RoiSettings
 
     first = chosen[options.fine[0].resolve()]
-    if options.model or (options.no_postprocessing and first.postprocessing is None):
-        raise InferenceError("--model and --no-postprocessing belong to a system. Name one with --system.")
     settings = Settings(
         step=0.5 if options.step is None else options.step,
         mirror=not options.no_mirroring,
