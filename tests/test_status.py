@@ -339,7 +339,7 @@ def test_watching_draws_the_table_again_when_it_changes_and_ends_with_ctrl_c(wor
 
 def test_a_terminal_that_is_too_small_gets_what_fits(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(verb.shutil, "get_terminal_size", lambda: os.terminal_size((40, 10)))
+    monkeypatch.setattr(verb.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((40, 10)))
     verb._draw([f"{number} {'x' * 80}" for number in range(30)], 5.0)
     lines = capsys.readouterr().out.removeprefix(verb.CLEAR).splitlines()
     assert len(lines) == 9
