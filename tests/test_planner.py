@@ -198,7 +198,9 @@ def test_a_patch_that_its_strides_do_not_divide_is_refused_with_one_that_they_do
 def test_a_missing_dataset_and_contradicting_splits_are_refused(converted):
     with pytest.raises(PlanError, match=r"there is no complete dataset 221 .* Convert one first: nnunet_kits convert"):
         plan_dataset(221, load_preset("KiTSDemoPlans"))
-    (converted / "nnUNet_preprocessed" / DATASET / "splits_final.json").write_text("[]")
+    (converted / "nnUNet_preprocessed" / DATASET / "splits_final.json").write_text(
+        json.dumps([{"train": ["case_00001"], "val": ["case_00002"]}])
+    )
     with pytest.raises(PlanError, match=r"splits_final.json differs from .*: the dataset was converted again"):
         plan_dataset(220, load_preset("KiTSDemoPlans"))
     (converted / "nnUNet_raw" / DATASET / "dataset.json").unlink()
