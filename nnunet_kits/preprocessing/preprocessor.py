@@ -200,11 +200,12 @@ def _check_finite(files: Sequence[str], array: NDArray[Any]) -> None:
 def _check_labels(image: str, file: str, seg: NDArray[Any], manager: Any) -> None:
     """Refuse a label map with a value that the dataset has no label for, or that lies elsewhere than its image."""
     allowed = [0, *manager.all_labels, *([manager.ignore_label] if manager.has_ignore_label else [])]
-    values = np.unique(seg)
-    foreign = values[~np.isin(values, allowed)]
+    without_gap = seg.dtype.kind in "iub" and set(allowed) == set(range(max(allowed) + 1))
+    known = without_gap and seg.min() >= 0 and seg.max() <= max(allowed)  # then no value needs to be looked up
+    foreign = np.empty(0) if known else np.concatenate([np.setdiff1d(plane, allowed) for plane in seg[0]])
     if foreign.size:
         raise PreprocessingError(
-            f"{file}: holds the value {foreign[0]:g}, but the labels of the dataset are "
+            f"{file}: holds the value {foreign.min():g}, but the labels of the dataset are "
             f"{', '.join(map(str, sorted(set(allowed))))}. Convert the case again, or name the label in dataset.json."
         )
     if image.endswith(NIFTI) and file.endswith(NIFTI):

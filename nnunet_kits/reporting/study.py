@@ -1,6 +1,5 @@
 """What a report is about: cases with their files, and what scoring and measuring them gives."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from nnunet_kits.labels import Label
 from nnunet_kits.measurement.agreement import in_words
 from nnunet_kits.measurement.measure import Measures, measure_labels
 from nnunet_kits.measurement.remarks import remarks_on
+from nnunet_kits.nnunet_files import read_dataset_json
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 from nnunet_kits.reporting.overlays import Case
 
@@ -125,17 +125,10 @@ def year_of(predictions: Path) -> str:
         these predictions do.
     """
     try:
-        described = json.loads((predictions / "dataset.json").read_text(encoding="utf-8"))
-        values = {value for entry in described["labels"].values() for value in np.atleast_1d(entry).tolist()}
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ):  # none, or not as nnU-Net writes it
+        described = read_dataset_json(predictions / "dataset.json")
+    except KitsError:  # none, or not as nnU-Net writes it
         return DEFAULT_YEAR
+    values = {value for entry in described["labels"].values() for value in np.atleast_1d(entry).tolist()}
     release = str(described.get("release", "")).removeprefix("KiTS")
     if release in RELEASES:
         return release
