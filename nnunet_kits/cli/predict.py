@@ -11,7 +11,7 @@ from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
 
 if TYPE_CHECKING:
-    from nnunet_kits.inference.chosen import Chosen
+    from nnunet_kits.inference.chosen import ChosenModels
     from nnunet_kits.inference.jobs import Job, SystemJob
 
 logger = logging.getLogger(__name__)
@@ -125,6 +125,7 @@ def run(options: argparse.Namespace) -> Result:
     if options.list_systems:
         return _list_systems()
     from nnunet_kits.errors import InferenceError
+    from nnunet_kits.inference.chosen import check_checkpoint_name, choose_models
 
     given = options.input is not None or options.fold_cases is not None
     missing = [flag for flag, there in (("-i", given), ("-o", options.output is not None)) if not there]
@@ -135,21 +136,23 @@ def run(options: argparse.Namespace) -> Result:
         raise InferenceError("--no-mirroring and --mirror-axes do not go together. Leave one out.")
     if options.folds and options.fold_cases is not None:
         raise InferenceError("--folds and --fold-cases do not go together: a case says its folds. Leave one out.")
-    chosen = _choose_models(options)
-    has_chain = bool(options.system) or chosen[options.fine[0].resolve()].postprocessing is not None
+    check_checkpoint_name(options.checkpoint)
+    coarse_labels = tuple(filter(None, (options.coarse_labels or "").split(",")))
+    models = choose_models(options.fine or (), options.coarse, coarse_labels)
+    has_chain = bool(options.system) or models.fine[0].postprocessing is not None
     if (options.model and not options.system) or (options.no_postprocessing and not has_chain):
         raise InferenceError("--model and --no-postprocessing belong to a system. Name one with --system.")
     found = None
     if options.fold_cases is None:
         from nnunet_kits.cases.cts import find_cts
 
-        found = find_cts(options.input, choice_of(options), _endings(options))
+        found = find_cts(options.input, choice_of(options), _endings(options, models))
     elif options.series or options.resample_tilt or len(options.input or []) > 1:
         raise InferenceError("--fold-cases takes one folder of CTs, no DICOM. Leave --series and --resample-tilt out.")
     from nnunet_kits.inference.files import predict_files
     from nnunet_kits.inference.fold_cases import fold_cases
 
-    job = _system_job(options) if options.system else _job(options, chosen)
+    job = _system_job(options) if options.system else _job(options, models)
     source: Any = found
     if found is None:
         images = options.input[0] if options.input else None
@@ -160,56 +163,22 @@ def run(options: argparse.Namespace) -> Result:
     return Result({"output": options.output, "failed": failed}, 2 if failed else 0)
 
 
-def _endings(options: argparse.Namespace) -> tuple[str, ...]:
+def _endings(options: argparse.Namespace, models: "ChosenModels") -> tuple[str, ...]:
     """Of the files that are read: all that hold CTs, and what the first model was trained on."""
     from nnunet_kits.cases.records import read_record
     from nnunet_kits.images import CT_ENDINGS
 
-    folders = options.fine or [Path(text.partition("=")[2]) for text in options.model]
+    folders = [one.folder for one in models.fine] or [Path(text.partition("=")[2]) for text in options.model]
     own = str((read_record(folders[0] / "dataset.json") or {}).get("file_ending", "")) if folders else ""
     return CT_ENDINGS if own in ("", *CT_ENDINGS) else (*CT_ENDINGS, own)
 
 
-def _choose_models(options: argparse.Namespace) -> dict[Path, "Chosen"]:
-    """Every model that is named, its folder resolved; ``--fine`` and ``--coarse`` become folders.
-
-    What their dataset.json tells is checked here, before torch is imported.
-    """
-    from nnunet_kits.errors import InferenceError
-    from nnunet_kits.inference.chosen import check_checkpoint_name, choose_model
-    from nnunet_kits.inference.suitability import check_channels, dataset_of, kidney_values
-    from nnunet_kits.training.previous_stage import coarse_model_folder
-
-    check_checkpoint_name(options.checkpoint)
-    fine = [choose_model(text) for text in options.fine or ()]
-    coarse = choose_model(options.coarse) if options.coarse else None
-    if options.coarse_labels and coarse is None:
-        raise InferenceError("--coarse-labels belongs to a coarse model. Name one with --coarse.")
-    options.fine = [one.folder for one in fine] or None
-    options.coarse = coarse.folder if coarse else None
-    options.coarse_labels = tuple(filter(None, (options.coarse_labels or "").split(",")))
-    if coarse and not options.coarse_labels:
-        options.coarse_labels = coarse.coarse_labels
-    described = {folder: dataset_of(folder) for folder in (*(options.fine or ()), options.coarse) if folder}
-    for folder, content in described.items():
-        if content is not None:
-            check_channels(folder, content)
-    if coarse and fine:
-        found, finds = described[coarse.folder], described[fine[0].folder]
-        if found is not None and finds is not None:
-            kidney_values(coarse.folder, found, finds, options.coarse_labels)
-    if fine and coarse is None:
-        options.coarse = coarse_model_folder(fine[0].folder)
-    return {one.folder.resolve(): one for one in (*fine, *([coarse] if coarse else []))}
-
-
-def _job(options: argparse.Namespace, chosen: dict[Path, "Chosen"]) -> "Job":
+def _job(options: argparse.Namespace, models: "ChosenModels") -> "Job":
     """Coarse to fine."""
     from nnunet_kits.inference.coarse_to_fine import Settings
     from nnunet_kits.inference.jobs import Job
     from nnunet_kits.inference.roi import RoiSettings
 
-    first = chosen[options.fine[0].resolve()]
     settings = Settings(
         step=0.5 if options.step is None else options.step,
         mirror=not options.no_mirroring,
@@ -221,20 +190,16 @@ def _job(options: argparse.Namespace, chosen: dict[Path, "Chosen"]) -> "Job":
         average=options.average or "logits",
         agreement=options.agreement,
     )
-    alone = len(options.fine) == 1 and not options.no_postprocessing
-    return Job(
-        fine=tuple(str(folder.resolve()) for folder in options.fine),
-        coarse=str(options.coarse.resolve()) if options.coarse else None,
+    chain = {"postprocessing": None} if options.no_postprocessing else {}
+    return Job.of(
+        models,
         folds=tuple(options.folds) if options.folds else None,
         checkpoint=options.checkpoint,
         device=_device(options),
         settings=settings,
         save_probabilities=options.save_probabilities,
         trust=options.trust,
-        coarse_labels=options.coarse_labels,
-        checkpoints=tuple((str(folder), one.checkpoint) for folder, one in chosen.items() if one.checkpoint),
-        orientations=tuple((str(folder), one.orientation) for folder, one in chosen.items() if one.orientation),
-        postprocessing=first.postprocessing if alone else None,
+        **chain,
     )
 
 
@@ -243,7 +208,7 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
     from dataclasses import replace
 
     from nnunet_kits.errors import InferenceError
-    from nnunet_kits.inference.chosen import choose_model
+    from nnunet_kits.inference.chosen import choose_members
     from nnunet_kits.inference.jobs import SystemJob
     from nnunet_kits.inference.system import load_system
 
@@ -251,20 +216,7 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
     given = [f"--{name.replace('_', '-')}" for name in others if getattr(options, name) not in (None, False, ())]
     if given:
         raise InferenceError(f"--system and {', '.join(given)} do not go together: a system says what its stages see.")
-    folders: dict[str, list[str]] = {}
-    checkpoints: dict[str, str] = {}
-    for text in options.model:
-        key, equals, folder = text.partition("=")
-        if not (key and equals and folder):
-            raise InferenceError(f"--model {text}: is KEY=FOLDER, for example coarse=nnUNet_results/.../...")
-        model = choose_model(folder)
-        if model.orientation is not None:
-            raise InferenceError(
-                f"--model {text}: sees turned scans, which a system does not make. Use it with --fine."
-            )
-        folders.setdefault(key, []).append(str(model.folder.resolve()))
-        if model.checkpoint is not None:
-            checkpoints[folders[key][-1]] = model.checkpoint
+    members = choose_members(options.model)
     mirrored = () if options.no_mirroring else tuple(options.mirror_axes) if options.mirror_axes else None
     system = load_system(options.system).with_windows(
         step=None if options.step is None else (options.step,) * 3,
@@ -272,14 +224,13 @@ def _system_job(options: argparse.Namespace) -> "SystemJob":
         weighting=options.weighting,
         average=options.average,
     )
-    return SystemJob(
-        system=replace(system, postprocessing=None) if options.no_postprocessing else system,
-        models=tuple((key, tuple(found)) for key, found in folders.items()),
+    return SystemJob.of(
+        replace(system, postprocessing=None) if options.no_postprocessing else system,
+        members,
         folds=tuple(options.folds) if options.folds else None,
         checkpoint=options.checkpoint,
         device=_device(options),
         whole_if_empty=options.whole_volume_if_empty,
-        checkpoints=tuple(checkpoints.items()),
         trust=options.trust,
     )
 

@@ -1,7 +1,7 @@
 """What is to be predicted with what, and the models of that in memory: coarse to fine, or a system of several."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nnunet_kits import __version__
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.agreement import members_of
+from nnunet_kits.inference.chosen import Chosen, ChosenModels
 from nnunet_kits.inference.coarse_to_fine import Settings, check_models, predict_array
 from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, bytes_of_members, bytes_of_system
 from nnunet_kits.inference.model import Model, load_model
@@ -63,6 +64,19 @@ class Job:
     orientations: tuple[tuple[str, str], ...] = ()
     postprocessing: str | None = None
 
+    @classmethod
+    def of(cls, models: ChosenModels, **options: Any) -> "Job":
+        """A job of chosen models, with what is known of each; ``options`` are this class's own."""
+        known = models.by_folder.items()
+        return cls(
+            fine=tuple(str(one.folder.resolve()) for one in models.fine),
+            coarse=str(models.coarse.folder.resolve()) if models.coarse else None,
+            coarse_labels=models.coarse_labels,
+            checkpoints=tuple((str(folder), one.checkpoint) for folder, one in known if one.checkpoint),
+            orientations=tuple((str(folder), one.orientation) for folder, one in known if one.orientation),
+            **{"postprocessing": models.postprocessing, **options},
+        )
+
     @property
     def folders(self) -> list[Path]:
         """Of all models."""
@@ -103,6 +117,21 @@ class SystemJob:
     checkpoints: tuple[tuple[str, str], ...] = ()
     trust: bool = False
     save_probabilities: bool = field(default=False, init=False)
+
+    @classmethod
+    def of(cls, system: System, members: Mapping[str, Sequence[Chosen]], **options: Any) -> "SystemJob":
+        """A job of chosen models in the places of a system; ``options`` are this class's own.
+
+        Raises:
+            InferenceError: a place without model, or a model without place.
+        """
+        known = {str(one.folder.resolve()): one for found in members.values() for one in found}
+        return cls(
+            system=system,
+            models=tuple((key, tuple(str(one.folder.resolve()) for one in found)) for key, found in members.items()),
+            checkpoints=tuple((folder, one.checkpoint) for folder, one in known.items() if one.checkpoint),
+            **options,
+        )
 
     def __post_init__(self) -> None:
         given = [key for key, _ in self.models]
