@@ -187,6 +187,31 @@ def test_planning_does_not_mind_a_setting_that_stops_nnunets_planner(converted, 
     assert plan_dataset(220, load_preset("KiTSDemoPlans"))[0].is_file()
 
 
+@pytest.mark.parametrize(("voxels", "processes"), [(100_000_000, 2), (1_000_000, 1)])
+def test_a_fingerprint_is_extracted_by_as_many_processes_as_are_worth_it_and_fit(
+    converted, monkeypatch, voxels, processes
+):
+    """nnU-Net needs 2.8 GB for each of the large cases, and there are 8 of 10 GB for them."""
+    raw, fingerprint = (converted / part / DATASET for part in ("nnUNet_raw", "nnUNet_preprocessed"))
+    (raw / "imagesTr").mkdir(exist_ok=True)
+    for case in "abc":
+        (raw / "imagesTr" / f"{case}_0000.nii.gz").touch()
+    content = (fingerprint / "dataset_fingerprint.json").read_text()
+    (fingerprint / "dataset_fingerprint.json").unlink()
+    monkeypatch.setattr("nnunet_kits.cases.memory.cpu_count", lambda: 8)
+    monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 10_000_000_000)
+    monkeypatch.setattr("nnunet_kits.planning.planner.voxels_of", lambda image: voxels)
+    asked = []
+
+    def extract(dataset_id, num_processes):
+        asked.append((dataset_id, num_processes))
+        (fingerprint / "dataset_fingerprint.json").write_text(content)
+
+    monkeypatch.setattr("nnunet_kits.planning.planner.extract_fingerprint_dataset", extract)
+    plan_dataset(220, load_preset("KiTSDemoPlans"))
+    assert asked == [(220, processes)]
+
+
 def test_a_patch_that_its_strides_do_not_divide_is_refused_with_one_that_they_do(converted, tmp_path):
     changed = json.loads((PRESETS_FOLDER / "KiTSCascadePlans.json").read_text())
     changed["configurations"]["3d_lowres"]["patch_size"] = [128, 130, 128]

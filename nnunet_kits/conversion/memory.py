@@ -1,5 +1,6 @@
 """How much memory converting a case takes, and nnU-Net's own reading of one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from nnunet_kits.cases.memory import fitting_workers
 from nnunet_kits.conversion.cases import Case
 from nnunet_kits.errors import ImageError
-from nnunet_kits.images import read_grid
+from nnunet_kits.images import read_any_grid
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,22 @@ SHARE = 0.8
 
 def default_workers(cases: Sequence[Case]) -> int:
     """As many workers as there are free CPUs, as the largest case leaves memory for, and as there are cases."""
-    voxels = [_voxels(case.image) for case in cases]
+    voxels = [voxels_of(case.image) for case in cases]
     return CONVERTING.workers(voxels) if sum(voxels) >= SMALL_VOXELS else 1
 
 
-def _voxels(image: Path) -> int:
-    """Voxels by the header; 0 for a file that cannot be read, which its conversion will report."""
+def nnunet_reading_workers(voxels: Sequence[int]) -> int:
+    """As :func:`default_workers`, for what nnU-Net reads itself.
+
+    Args:
+        voxels: of each case.
+    """
+    return NNUNET_READING.workers(voxels) if sum(voxels) >= SMALL_VOXELS else 1
+
+
+def voxels_of(image: Path) -> int:
+    """Voxels by the header; 0 for a file that cannot be read, which whoever reads it whole will report."""
     try:
-        x, y, z = read_grid(image).shape
+        return math.prod(read_any_grid(image).shape)
     except ImageError:
         return 0
-    return x * y * z

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nnunet_kits.cases.raw_dataset import Record
-from nnunet_kits.conversion.memory import NNUNET_READING
+from nnunet_kits.conversion.memory import nnunet_reading_workers
 from nnunet_kits.errors import ConversionError
 
 PROGRAM = (
@@ -19,8 +19,7 @@ PROGRAM = (
 
 def nnunet_workers(records: Mapping[str, Record]) -> int:
     """How many of nnU-Net's processes have room for the largest of the converted cases at once."""
-    voxels = [math.prod(record["shape"]) for record in records.values()]
-    return NNUNET_READING.workers(voxels)
+    return nnunet_reading_workers([math.prod(record["shape"]) for record in records.values()])
 
 
 def verify_with_nnunet(dataset: Path, workers: int) -> None:

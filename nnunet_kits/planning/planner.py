@@ -19,9 +19,11 @@ from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_en
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset, plan_experiment_dataset
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunet_kits.atomic import atomic_path, write_text
 from nnunet_kits.cases.splits import read_splits
+from nnunet_kits.conversion.memory import nnunet_reading_workers, voxels_of
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import PlanError
 from nnunet_kits.nnunet_files import read_dataset_json, read_fingerprint, read_plans
@@ -251,7 +253,7 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
     fingerprint = folder / "dataset_fingerprint.json"
     if not fingerprint.is_file():
         logger.info(f"{raw.name}: no fingerprint yet, so it is extracted first (nnUNetv2_extract_fingerprint).")
-        extract_fingerprint_dataset(dataset_id, num_processes=max(1, min(8, os.cpu_count() or 1)))
+        extract_fingerprint_dataset(dataset_id, num_processes=_fingerprint_workers(raw))
     read_fingerprint(fingerprint, PlanError, "Delete it, and it is extracted again.")
     plans_file = folder / f"{preset.name}.json"
     before = read_plans(plans_file, PlanError, "Delete it first.") if plans_file.is_file() else {"configurations": {}}
@@ -259,6 +261,12 @@ def plan_dataset(dataset_id: int, preset: Preset, gpu_memory_gb: float | None = 
     with _some_augmentation_processes():
         plan_experiment_dataset(dataset_id, planner, gpu_memory_target_in_gb=gpu_memory_gb)
     return plans_file, _stale(folder, before, read_plans(plans_file, PlanError))
+
+
+def _fingerprint_workers(raw: Path) -> int:
+    """Processes of nnU-Net's that there are CPUs for, and room for the largest case in each."""
+    cases = get_filenames_of_train_images_and_targets(str(raw)).values()
+    return nnunet_reading_workers([voxels_of(Path(case["images"][0])) for case in cases])
 
 
 @contextmanager

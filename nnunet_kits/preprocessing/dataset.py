@@ -21,7 +21,7 @@ from nnunet_kits.cases.records import Record, read_record, stamp
 from nnunet_kits.environment import find_dataset, nnunet_folder
 from nnunet_kits.errors import KitsError, PreprocessingError
 from nnunet_kits.nnunet_files import read_dataset_json, read_plans
-from nnunet_kits.preprocessing.memory import bytes_needed
+from nnunet_kits.preprocessing.memory import bytes_needed, default_workers
 from nnunet_kits.preprocessing.preprocessor import FastPreprocessor
 from nnunet_kits.preprocessing.record import ENDINGS, is_whole, remove_case, settings_digest
 from nnunet_kits.resampling.scheme import NO_RESAMPLING, Kind, planned_scheme
@@ -236,7 +236,7 @@ def _preprocess(
     check_memory(
         needs, "preprocessing", "Close other programs, or leave the case out of the dataset.", PreprocessingError
     )
-    used = fitting_workers(len(needs), max(needs.values()) if workers is None else 0, workers)
+    used = default_workers([*needs.values()]) if workers is None else fitting_workers(len(needs), wanted=workers)
     shared = (folder, dataset.plans, name, dataset.preprocessed / "dataset.json", codec)
     tasks = {case: Task(case, dataset.files[case]["images"], dataset.files[case]["label"], *shared) for case in todo}
     with _part_folder(folder):

@@ -1,14 +1,19 @@
-"""How much memory preprocessing a case needs, reckoned before it starts."""
+"""How much memory preprocessing a case needs, reckoned before it starts, and how many cases that lets run at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from nnunet_kits.cases.memory import fitting_workers
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images import read_grid
 
 BASE_BYTES = 1_200_000_000
 """An interpreter with torch and nnU-Net, and what is worked on at a time."""
+
+SMALL_BYTES = 200_000_000
+"""Cases that need less than this beside the base, all together, take less time than starting a worker does."""
 
 
 def bytes_needed(image: Path, spacing_mm: list[float]) -> int:
@@ -28,3 +33,13 @@ def bytes_needed(image: Path, spacing_mm: list[float]) -> int:
     resampling = before * 5 + after * 4
     saving = after * 8
     return int(BASE_BYTES + max(reading, resampling, saving))
+
+
+def default_workers(needs: Sequence[int]) -> int:
+    """As many workers as there are free CPUs, as the largest case leaves memory for, and as there are cases.
+
+    Args:
+        needs: bytes of each case, by :func:`bytes_needed`; those of which only the base is known count as large.
+    """
+    beside = [need - BASE_BYTES for need in needs]
+    return 1 if min(beside) > 0 and sum(beside) < SMALL_BYTES else fitting_workers(len(needs), max(needs))
