@@ -111,7 +111,7 @@ def test_a_coarse_model_that_found_nothing_in_a_case_is_named_and_the_case_may_b
     assert code == 2
     assert line == (
         f"case_00001: the mask {empty} is empty: nothing was found to crop to or to keep. Leave such cases out with "
-        "--skip-bad, or name other masks."
+        "--skip-bad, take them whole with --whole-volume-if-empty, or name other masks."
     )
     assert nothing_half_written(made) == ["case_00000"]
     assert run("--masks", model, "--skip-bad", preparation=REGION)[0] == 0
@@ -119,6 +119,28 @@ def test_a_coarse_model_that_found_nothing_in_a_case_is_named_and_the_case_may_b
     assert list(content["cases"]) == ["case_00000", "case_00002", "case_00003"]
     assert list(content["skipped"]) == ["case_00001"]
     assert json.loads((made / "splits_final.json").read_text())[0]["val"] == ["case_00000"]
+
+
+@pytest.mark.parametrize("preparation", [REGION, {"mask": True}])
+def test_a_case_in_which_nothing_was_found_may_be_taken_whole(raw, made, run, tmp_path, preparation):
+    source = write_dataset(raw)
+    model = write_validation(tmp_path / "results", "Dataset220_KiTS2023", {0: NAMES})
+    save(model / "fold_0" / "validation" / "case_00001.nii.gz", np.zeros((6, 10, 12), np.uint8))
+    assert run("--masks", model, "--whole-volume-if-empty", preparation=preparation)[0] == 0
+    whole, scan = (nib.load(folder / "imagesTr" / "case_00001_0000.nii.gz") for folder in (made, source))
+    np.testing.assert_array_equal(whole.get_fdata(), scan.get_fdata())
+    np.testing.assert_allclose(whole.affine, scan.affine)
+    other, scan = (nib.load(folder / "imagesTr" / "case_00000_0000.nii.gz").get_fdata() for folder in (made, source))
+    assert other.shape != scan.shape or not np.array_equal(other, scan)
+    code, line = run("--masks", model, preparation=preparation)
+    assert code == 2
+    assert "in another way than is asked for now" in line
+
+
+def test_a_rule_that_needs_no_masks_takes_no_word_on_empty_ones(raw, run):
+    write_dataset(raw)
+    code, line = run("--whole-volume-if-empty", preparation={"size": [4, 8, 8]})
+    assert (code, line) == (2, "rule mine needs no masks. Leave --whole-volume-if-empty out.")
 
 
 def test_a_reference_without_kidney_is_named(raw, run):

@@ -26,6 +26,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--list", action="store_true", help="list the shipped rules, nothing else")
     add("--name", help="name after DatasetNNN_ (default: the source's name and the rule's)")
     add("--masks", nargs="+", default=[], metavar="PATH", help=MASKS_HELP)
+    add("--whole-volume-if-empty", action="store_true", help="take the whole scan of a case whose mask is empty")
     add("--skip-bad", action="store_true", help="leave out bad cases and those without mask, and list them at the end")
     add("--overwrite", action="store_true", help="derive again the cases whose source, mask or rule has changed")
     add("-np", "--workers", type=int, metavar="N", help="processes (default: as CPUs and free memory allow)")
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace) -> Result:
             rule=rule,
             masks=tuple(options.masks),
             name=options.name,
+            whole_if_empty=options.whole_volume_if_empty,
             skip_bad=options.skip_bad,
             overwrite=options.overwrite,
             workers=options.workers,

@@ -62,6 +62,7 @@ class Job:
         change: of the labels.
         reader: the class of nnU-Net that reads the source.
         asked: what of the rule and the masks decides over the files, as records keep it.
+        whole_if_empty: take an empty mask for one of the whole scan.
     """
 
     dataset: Path
@@ -69,6 +70,7 @@ class Job:
     change: LabelChange
     reader: str
     asked: Mapping[str, Any]
+    whole_if_empty: bool = False
 
 
 def workshop(dataset: Path) -> Workshop:
@@ -108,7 +110,8 @@ def derive_case(job: Job, case: Case) -> Record:
             whose = "its label map" if case.mask is None else f"the mask {case.mask.path}"
             raise DerivationError(
                 f"{case.name}: {whose} is empty: nothing was found to crop to or to keep. "
-                "Leave such cases out with --skip-bad, or name other masks."
+                "Leave such cases out with --skip-bad, take them whole with --whole-volume-if-empty, or name other "
+                "masks."
             ) from error
         except KitsError as error:
             raise DerivationError(f"{case.name}: {str(error).removeprefix(f'{case.name}: ')}") from error
@@ -123,6 +126,8 @@ def _derive(job: Job, case: Case, room: Workshop, staging: Path) -> Record:
     mask = None
     if job.preparation.needs_mask:
         mask = _mask(job.change, case, image.grid, order, labels)
+        if job.whole_if_empty and not mask.any():
+            mask = np.ones_like(mask)
     spacing = voxel_sizes(image.affine @ order.to_stored(order.as_read(image.array).shape))
     prepared = prepare(order.as_read(image.array), spacing, job.preparation, mask)
     affine = _affine(image.affine, order, prepared)

@@ -76,7 +76,7 @@ def derive(settings: Settings) -> Derivation:
     cases, skipped, notes = _cases(settings, source)
     dataset = _open_dataset(settings, source)
     asked = {"format": RECORD_FORMAT, "rule": rule.name, "digest": _digest(settings, source, change)}
-    job = Job(dataset, rule.preparation, change, source.reader, asked)
+    job = Job(dataset, rule.preparation, change, source.reader, asked, settings.whole_if_empty)
     todo = _to_do(settings, job, cases)
     if todo:
         for name in ("dataset.json", FILE):  # nothing takes a dataset that is being changed for a whole one
@@ -138,6 +138,8 @@ def _digest(settings: Settings, source: Source, change: LabelChange) -> str:
         settings.by_reference,
         source.reader,
     ]
+    if settings.whole_if_empty:  # said only then: so records of before stay good
+        parts.append("whole if empty")
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

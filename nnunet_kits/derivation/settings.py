@@ -20,6 +20,7 @@ class Settings:
         rule: what becomes of labels and scans.
         masks: ``("reference",)``, or folders of label maps and of trained models; empty where the rule needs none.
         name: what follows ``DatasetNNN_``; None for the source's name and the rule's.
+        whole_if_empty: crop nothing and keep everything of a case whose mask is empty.
         skip_bad: leave out bad cases, those without a mask and those with an empty one.
         overwrite: derive again the cases whose source or mask has changed, and drop those that are gone.
         workers: processes; None for as many as CPUs and memory allow.
@@ -34,6 +35,7 @@ class Settings:
     rule: Rule
     masks: tuple[str, ...] = ()
     name: str | None = None
+    whole_if_empty: bool = False
     skip_bad: bool = False
     overwrite: bool = False
     workers: int | None = None
@@ -56,6 +58,8 @@ class Settings:
                 f"rule {self.rule.name} crops to a mask or multiplies by one. Name a coarse model's folder or its "
                 f"label maps with --masks, or --masks {REFERENCE} for the reference."
             )
+        if self.whole_if_empty and not self.rule.preparation.needs_mask:
+            raise DerivationError(f"rule {self.rule.name} needs no masks. Leave --whole-volume-if-empty out.")
         if self.masks and not self.rule.preparation.needs_mask:
             raise DerivationError(f"rule {self.rule.name} needs no masks. Leave --masks out.")
 

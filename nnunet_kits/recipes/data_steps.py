@@ -55,6 +55,7 @@ def derive(line: Line, key: str) -> None:
         if made.masks.by == "prediction":
             found, after = _predict_training_cases(line, maker)
         words += ["--masks", found]
+    words += ["--whole-volume-if-empty"] if made.masks is not None and made.masks.whole_volume_if_empty else []
     line.kits(f"derive_{made.dataset_id:03d}", "derive", words, after, line.needs.by_case(1, 2))
 
 

@@ -80,10 +80,12 @@ class Masks(Table):
         by: ``reference``: each case's own labels; ``validation``: of each case what the fold of ``member`` found that
             was not trained on it; ``prediction``: what all trained folds of it find.
         member: of an earlier stage.
+        whole_volume_if_empty: take the whole scan of a case in which nothing was found.
     """
 
     by: Literal["reference", "validation", "prediction"]
     member: str | None = None
+    whole_volume_if_empty: bool = False
 
 
 class Derive(Table):

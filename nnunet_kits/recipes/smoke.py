@@ -18,7 +18,7 @@ from nnunet_kits.derivation.rule import RULES_FOLDER
 from nnunet_kits.errors import ConversionError, RecipeError
 from nnunet_kits.inference.system import SYSTEMS_FOLDER
 from nnunet_kits.planning.presets import PRESETS_FOLDER
-from nnunet_kits.recipes.recipe import Conversion, Member, Recipe
+from nnunet_kits.recipes.recipe import Conversion, Masks, Member, Recipe
 from nnunet_kits.recipes.steps import RunSettings
 from nnunet_kits.releases import RELEASES
 from nnunet_kits.shipped import read_shipped
@@ -89,8 +89,13 @@ def _member(member: Member, folder: Path) -> Member:
     changes["trainer"] = one_epoch(member.trainer)
     if member.derive is not None:
         rule = _written("rule", member.derive.rule, folder)
-        changes["derive"] = member.derive.model_copy(update={"rule": rule})
+        changes["derive"] = member.derive.model_copy(update={"rule": rule, "masks": _masks(member.derive.masks)})
     return member.model_copy(update=changes)
+
+
+def _masks(given: Masks | None) -> Masks | None:
+    """A network after two iterations may find nothing: then the whole scan is taken."""
+    return None if given is None else given.model_copy(update={"whole_volume_if_empty": True})
 
 
 def _conversion(given: Conversion) -> Conversion:
