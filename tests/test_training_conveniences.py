@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.experiment_planning.plans_for_pretraining.move_plans_between_datasets import move_plans_between_datasets
@@ -251,8 +252,8 @@ def test_a_longer_training_goes_on_from_a_finished_shorter_one_and_leaves_its_fo
     found = saved(longer)
     assert (found["trainer_name"], found["current_epoch"]) == ("ResUNetTrainer_2epochs", 2)
     for name, values in end["logging"].items():
-        assert found["logging"][name][:1] == values
         assert len(found["logging"][name]) == 2
+        np.testing.assert_array_equal(found["logging"][name][:1], values)  # no patch shows some class: its Dice is NaN
     assert (longer / BEST).is_file()
     assert not (longer / LATEST).exists()
     log = log_of(longer)
