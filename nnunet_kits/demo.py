@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
-from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
+from nnunet_kits.environment import CPU_VARIABLES, FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE, waiting
 from nnunet_kits.errors import KitsError
 from nnunet_kits.training.cascade import Cascade, load_cascade, run_command, train_cascade
 
@@ -134,7 +134,7 @@ def _set_environment(out: Path, device: str) -> None:
     settings = {name: str(out / name) for name in FOLDER_VARIABLES}
     settings[TRAINER_VARIABLE] = str(SHIM_FOLDER)
     if device == "cpu":
-        settings |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F"}
+        settings |= CPU_VARIABLES | waiting(os.environ)
     for name, value in settings.items():
         if name in FOLDER_VARIABLES:
             Path(value).mkdir(exist_ok=True)

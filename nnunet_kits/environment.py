@@ -20,6 +20,16 @@ SHIM_FOLDER = Path(__file__).resolve().parent / "nnunet_ext"
 """What ``nnUNet_extTrainer`` must name: a folder with one module, which hands out our trainers on demand."""
 
 
+CPU_VARIABLES = {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F"}
+"""For a machine without GPU: few processes, each of which imports torch, and no compiler that takes minutes."""
+
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""How OpenMP's threads wait for each other: asleep, not spinning, so that a busy process beside them takes its share
+of the CPUs and not most of their time. ``benchmarks/busy.py`` measures what else there is."""
+
+WAITING_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Whoever sets one of these has chosen for himself."""
+
 SHELLS = ("bash", "zsh", "fish", "powershell")
 """Shells whose assignments :func:`shell_exports` writes; the bash form suits every POSIX shell."""
 
@@ -39,6 +49,17 @@ def nnunet_folder(variable: str) -> Path:
             f'{variable} is not set. Run: eval "$(nnunet_kits env --root FOLDER)", or set it to an existing folder.'
         )
     return Path(value)
+
+
+def waiting(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables that tell OpenMP's threads how to wait, none where one is set already.
+
+    They are read once, when torch is imported.
+
+    Args:
+        variables: the environment.
+    """
+    return {} if any(variables.get(name) for name in WAITING_VARIABLES) else dict(WAITING)
 
 
 def program(name: str) -> str:

@@ -7,6 +7,7 @@ os.environ["nnUNet_def_n_proc"] = "1"
 os.environ["nnUNet_compile"] = "F"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in one process a CPU; more threads only wait for each other
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # chosen: the command line sets no other
 
 from pathlib import Path
 

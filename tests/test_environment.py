@@ -1,6 +1,7 @@
 import argparse
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from nnunet_kits.environment import SHIM_FOLDER, find_dataset, guess_shell, nnun
 from nnunet_kits.errors import EnvironmentVariableError
 
 SHIM = str(SHIM_FOLDER)
+WAITING = "".join(f"export {name}={value}\n" for name, value in environment.WAITING.items())
 NASTY = ["a b", "it's", 'say "hi"', "$HOME", "`id`", "back\\slash", "semi;colon", "*", "line\nbreak", "‘curly’", "é"]
 
 
@@ -127,7 +129,49 @@ def test_an_installation_whose_path_nnunet_would_cut_is_refused(monkeypatch):
 def test_env_without_root_prints_what_is_set_and_the_shim(monkeypatch, capsys):
     monkeypatch.setenv("nnUNet_results", "/r")
     assert main(["env", "--shell", "bash"]) == 0
-    assert capsys.readouterr().out == f"export nnUNet_results=/r\nexport nnUNet_extTrainer={SHIM}\n"
+    assert capsys.readouterr().out == f"export nnUNet_results=/r\nexport nnUNet_extTrainer={SHIM}\n{WAITING}"
+
+
+OPENMP = """
+import sys
+from nnunet_kits.cli.main import main
+code = main(sys.argv[1:])
+import torch
+print("loaded", "torch" in sys.modules, code)
+"""
+
+
+def openmp_settings(**variables):
+    """What GNU OpenMP says that it read, of a process that runs a verb and then imports torch."""
+    kept = {name: value for name, value in os.environ.items() if name not in environment.WAITING_VARIABLES}
+    done = subprocess.run(
+        [sys.executable, "-c", OPENMP, "trainers"],
+        env={**kept, "OMP_DISPLAY_ENV": "VERBOSE", **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(re.findall(r"(OMP_WAIT_POLICY|GOMP_SPINCOUNT) = '(\w+)'", done.stderr))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings another OpenMP than GNU's")
+def test_openmp_waits_as_the_command_line_says_unless_somebody_has_chosen():
+    ours = openmp_settings()
+    assert {name: ours[name] for name in environment.WAITING} == environment.WAITING
+    assert openmp_settings(GOMP_SPINCOUNT="77")["GOMP_SPINCOUNT"] == "77"
+    assert openmp_settings(OMP_WAIT_POLICY="ACTIVE")["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_env_says_how_openmp_waits_unless_somebody_has_chosen(monkeypatch, capsys):
+    for name in environment.WAITING_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert main(["env", "--shell", "bash"]) == 0
+    assert capsys.readouterr().out.endswith(WAITING)
+    for name in environment.WAITING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
+    assert main(["env", "--shell", "bash"]) == 0
+    assert WAITING not in capsys.readouterr().out
 
 
 def test_env_creates_folders_with_a_word_on_stderr_and_none_with_no_create(tmp_path, capsys, monkeypatch):

@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> Result:
     else:
         settings = {name: os.environ[name] for name in environment.FOLDER_VARIABLES if os.environ.get(name)}
     settings[environment.TRAINER_VARIABLE] = environment.with_shim(os.environ.get(environment.TRAINER_VARIABLE))
+    settings |= {name: os.environ[name] for name in environment.WAITING if name in os.environ}  # see cli.main
     shell = options.shell or environment.guess_shell(os.environ)
     print(environment.shell_exports(settings, shell), end="")
     return Result(settings)

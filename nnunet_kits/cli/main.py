@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from nnunet_kits import __version__
 from nnunet_kits.cli import output
 from nnunet_kits.cli.lines import add_options, shown
+from nnunet_kits.environment import waiting
 from nnunet_kits.errors import KitsError
 
 VERBS = (
@@ -72,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not hasattr(options, "run"):
         root.print_help(sys.stderr)
         return 2
+    os.environ.update(waiting(os.environ))  # before torch is imported, and for what is started from here
     try:
         with output.kept_for_json() if options.json else nullcontext(), shown(options):
             result: output.Result = options.run(options)

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_kits.environment import FOLDER_VARIABLES, TRAINER_VARIABLE, with_shim
+from nnunet_kits.environment import CPU_VARIABLES, FOLDER_VARIABLES, TRAINER_VARIABLE, waiting, with_shim
 
 VERBS = (
     *("phantom", "convert", "derive", "fingerprint", "plan", "preprocess", "train", "predict", "restore"),
@@ -98,5 +98,5 @@ def environment_of(run: RunSettings) -> dict[str, str]:
     settings = {name: str(run.root / name) for name in FOLDER_VARIABLES}
     settings[TRAINER_VARIABLE] = with_shim(os.environ.get(TRAINER_VARIABLE))
     if run.device == "cpu":
-        settings |= {"nnUNet_def_n_proc": "1", "nnUNet_compile": "F", "nnUNet_n_proc_DA": "0"}
+        settings |= CPU_VARIABLES | {"nnUNet_n_proc_DA": "0"} | waiting(os.environ)
     return settings
