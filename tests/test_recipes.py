@@ -272,6 +272,12 @@ WRONG_RUNS = {
         {},
         "kits21_george_cascade takes KiTS21. case_00000: segmentation.nii.gz belongs to KiTS19 or KiTS23",
     ),
+    "another year, by its place": (
+        "kits23_ours",
+        {},
+        "kits23_ours takes KiTS23, which has its cases in dataset, but here they lie in data, as those of KiTS19 or "
+        "KiTS21 do. If they are KiTS23's, name that folder itself: --data .*kits19/data$",
+    ),
     "folds": (
         ZHANG,
         {"folds": (5,)},

@@ -25,7 +25,7 @@ def test_a_failed_fold_leaves_the_others_going_and_is_named_and_then_only_what_i
     caplog.set_level("INFO")
     fold = "if [ -e mended ]; then echo good; else echo RuntimeError: no memory; exit 3; fi"
     steps = [
-        counted("convert"),
+        counted("convert", "echo 'note: None of 20 cases has a cyst.'"),
         counted("train_fold0", fold, "convert"),
         counted("train_fold1", "sleep 1", "convert"),
         counted("predict", "", "train_fold0", "train_fold1"),
@@ -52,6 +52,8 @@ def test_a_failed_fold_leaves_the_others_going_and_is_named_and_then_only_what_i
     ]
     said = [record.message for record in caplog.records]
     assert "[0 of 5] convert: begun" in said or "[1 of 5] convert: done after 0 s" in said
+    done = next(place for place, line in enumerate(said) if line.startswith("[1 of 5] convert: done after "))
+    assert said[done + 1] == "  note: None of 20 cases has a cyst."
     assert [line for line in said if "train_fold0: failed" in line] == [
         "[1 of 5] train_fold0: failed after 0 s: RuntimeError: no memory"
     ]

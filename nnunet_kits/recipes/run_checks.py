@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunet_kits.cases.records import read_record
 from nnunet_kits.cases.splits import listed
-from nnunet_kits.conversion.cases import find_cases, missing_file, numbers_of
+from nnunet_kits.conversion.cases import data_folder, find_cases, missing_file, numbers_of
 from nnunet_kits.conversion.schemes import make_folds
 from nnunet_kits.derivation.masks import REFERENCE
 from nnunet_kits.derivation.record import FILE as DERIVATION_FILE
@@ -22,7 +22,7 @@ from nnunet_kits.recipes.recipe import Recipe
 from nnunet_kits.recipes.sequence import steps_of
 from nnunet_kits.recipes.smoke import reduced
 from nnunet_kits.recipes.steps import RunSettings, Step
-from nnunet_kits.releases import RELEASES
+from nnunet_kits.releases import RELEASES, either
 
 SHARED = ("convert", "derive", "plan", "preprocess", "train")
 """Steps of these verbs write where other recipes of the same folder may write, too."""
@@ -84,6 +84,7 @@ def _check_data(recipe: Recipe, run: RunSettings) -> None:
         cases = find_cases(release, run.data, given.aggregation, numbers_of(given.exclude, release))
     except ConversionError as error:
         raise RecipeError(f"--data {run.data}: {recipe.name} takes {release.edition}. {error}") from error
+    _check_place(recipe, run.data)
     missing = [] if run.smoke else [reason for case in cases if (reason := missing_file(release, case))]
     if missing:
         more = f" {len(missing) - 1} more cases lack a file." if len(missing) > 1 else ""
@@ -101,6 +102,20 @@ def _check_data(recipe: Recipe, run: RunSettings) -> None:
         folds = make_folds(labelled, given.splits, given.hold_out, given.folds, left_out).splits
         if len(folds) != fold_count(recipe):
             raise RecipeError(f"{run.data}: {len(labelled)} labelled cases make {len(folds)} folds, not {given.folds}.")
+
+
+def _check_place(recipe: Recipe, data: Path) -> None:
+    """The cases do not lie where only another year has them: the files of KiTS19 are called as those of KiTS23."""
+    release = RELEASES[recipe.release]
+    found = data_folder(release, data)
+    place = found.relative_to(data).as_posix()
+    if place not in (".", *release.data_folders):
+        others = either([other.edition for other in RELEASES.values() if place in other.data_folders])
+        raise RecipeError(
+            f"--data {data}: {recipe.name} takes {release.edition}, which has its cases in "
+            f"{either(release.data_folders)}, but here they lie in {place}, as those of {others} do. If they are "
+            f"{release.edition}'s, name that folder itself: --data {found}"
+        )
 
 
 def _check_datasets(recipe: Recipe, run: RunSettings, steps: Sequence[Step]) -> None:

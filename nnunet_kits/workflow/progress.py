@@ -10,6 +10,9 @@ from nnunet_kits.workflow.outcome import duration
 
 logger = logging.getLogger(__name__)
 
+NOTE = "note: "
+"""Begins a line of the verbs that tells something to think about, though it is no error."""
+
 
 class Progress:
     """Says which steps begin and end.
@@ -39,6 +42,7 @@ class Progress:
             if (mark := self.folder.marked(DONE, name)) is not None:
                 self.done += 1
                 self._ended(name, f"done after {_took(mark)}")
+                self._pass_on_notes(name)
             elif (mark := self.folder.marked(FAILED, name)) is not None:
                 self._ended(name, f"failed after {_took(mark)}: {mark.get('error')}")
             elif name not in self.seen and (mark := self.folder.marked(RUNNING, name)) is not None:
@@ -50,6 +54,16 @@ class Progress:
         self.names.remove(name)
         self.seen.add(name)
         logger.info(f"{self._place()} {name}: {how}")
+
+    def _pass_on_notes(self, name: str) -> None:
+        """Say what our commands say that the user should know, which would stand unread in a log."""
+        try:
+            lines = self.folder.log(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:  # taken away meanwhile
+            return
+        for line in lines:
+            if line.startswith(NOTE):
+                logger.warning(f"  {line}")
 
     def _place(self) -> str:
         return f"[{self.done:{len(str(self.count))}} of {self.count}]"
