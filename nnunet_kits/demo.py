@@ -112,6 +112,9 @@ def run_demo(out: Path, form: Form, device: str) -> Path:
     Raises:
         KitsError: a folder with something else in it, or a command that failed.
     """
+    from nnunet_kits.training.devices import check_device
+
+    check_device(device)
     out = out.resolve()
     started = time.monotonic()
     progress = Progress(out, form)

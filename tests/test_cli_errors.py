@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
+import nibabel as nib
 import pytest
+from kits_trees import IPL, labels_of, save
 
 from nnunet_kits.cli.main import main
 
@@ -60,3 +62,37 @@ def test_resamplings_are_none_or_more(given, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["evaluate", "pred", "ref", "--year", "23", f"--bootstrap={given}"])
     assert f"argument --bootstrap: {given!r} is not a whole number of 0 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "verb", [["series"], ["measure", "-o", "out"], ["predict", "-i", "cts", "-o", "out", "--fine"]]
+)
+def test_links_that_lead_round_are_one_line(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.symlink("self", "self")
+    assert main([*verb, "self"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("nnunet_kits: error: ")
+    assert "self" in error
+
+
+def test_a_link_to_nothing_among_label_maps_is_told_by_name_and_the_others_are_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "labels" / "case_00000.nii.gz", labels_of(0, "23"))
+    os.symlink("nowhere", "labels/case_00001.nii.gz")
+    assert main(["measure", "labels", "-o", "out"]) == 2
+    assert "case_00001: labels/case_00001.nii.gz: no such file." in capsys.readouterr().err
+    assert "case_00000" in (tmp_path / "out" / "measures.csv").read_text(encoding="utf-8")
+
+
+def test_nibabel_says_nothing_beside_our_own_line(tmp_path):
+    nib.save(nib.Nifti2Image(labels_of(0, "23"), IPL), tmp_path / "two.nii")
+    save(tmp_path / "one.nii", labels_of(0, "23"))
+    raw = bytearray((tmp_path / "one.nii").read_bytes())
+    raw[254:256] = b"\x09\0"  # a code of the sform that there is not
+    (tmp_path / "one.nii").write_bytes(raw)
+    command = [sys.executable, "-m", "nnunet_kits.cli.main", "measure", str(tmp_path), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    one, two = done.stderr.splitlines()
+    assert "one.nii: neither sform nor qform is set" in one
+    assert "two.nii: not a NIfTI image (it is NIfTI-2; save it as NIfTI-1)" in two

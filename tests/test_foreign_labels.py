@@ -1,12 +1,16 @@
 """A label map with a value that is no label is refused by every door, and by each with the same words."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
 from small_report import KITS_AFFINE, case_arrays
 
+from nnunet_kits.cases.finding import check_labels_beside
 from nnunet_kits.errors import ImageError
 from nnunet_kits.evaluation import evaluate_case
+from nnunet_kits.images import read_labels
 from nnunet_kits.measurement.files import Task as MeasureTask
 from nnunet_kits.measurement.files import measure_task
 from nnunet_kits.postprocessing.determine import Task as SelectionTask
@@ -59,6 +63,39 @@ def test_a_value_that_is_no_label_is_refused_and_named(tmp_path, door, value, sa
         ImageError, match=rf"foreign\.nii\.gz holds the value {said}, but its labels are 0, 1, 2, 3\. Choose"
     ):
         door(tampered(tmp_path, value))
+
+
+TABLE = """<?xml version="1.0" encoding="UTF-8"?> <CaretExtension> <VolumeInformation Index="0"> <LabelTable>
+<Label Key="1" Red="1.0" Green="0.0" Blue="0.0" Alpha="1"><![CDATA[{}]]></Label>
+<Label Key="2" Red="0.0" Green="1.0" Blue="0.0" Alpha="1"><![CDATA[{}]]></Label>
+</LabelTable> </VolumeInformation> </CaretExtension>"""
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("spleen", "tumor"), "calls label 1 'spleen', but in KiTS it is kidney"),
+        (("kidney_right", "kidney_left"), "calls label 2 'kidney_left', but in KiTS it is tumor"),
+        (("tumor", "kidney"), "calls label 1 'tumor', but in KiTS it is kidney"),
+        (("Niere", "kidney_tumor"), None),
+    ],
+)
+def test_label_maps_that_name_other_structures_are_refused_in_header_and_dataset_json(tmp_path, names, said):
+    label = tampered(tmp_path, 2)["label"]
+    described = {"labels": {"background": 0, names[0]: 1, names[1]: 2}, "channel_names": {"0": "CT"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    named = nib.load(label)
+    named.header.extensions.append(nib.nifti1.Nifti1Extension(0, TABLE.format(*names).encode()))
+    nib.save(named, tmp_path / "named.nii.gz")
+    for door, where in (
+        (lambda: read_labels(tmp_path / "named.nii.gz"), r"named\.nii\.gz"),
+        (lambda: check_labels_beside(label), r"dataset\.json"),
+    ):
+        if said is None:
+            door()
+        else:
+            with pytest.raises(ImageError, match=f"{where}: {said}, and would be read as that"):
+                door()
 
 
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)

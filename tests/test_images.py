@@ -246,6 +246,32 @@ def test_an_affine_with_shears_has_no_qform(tmp_path):
     assert np.allclose(image.affine, sheared)
 
 
+def header_with(path, *changes):
+    """An uncompressed file of some numbers written into its header: byte, and float32s from there."""
+    write_volume(path, image_of(1), IPL)
+    raw = bytearray(path.read_bytes())
+    for place, *numbers in changes:
+        raw[place : place + 4 * len(numbers)] = np.array(numbers, "<f4").tobytes()
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_header_that_states_places_or_lengths_twice_and_differently_gets_a_note(tmp_path):
+    assert read_grid(header_with(tmp_path / "a.nii")).note == ""
+    assert read_grid(header_with(tmp_path / "b.nii", (268, 19.0))).note == (  # x of the qform's first voxel
+        "the header's qform lays the voxels up to 19 mm away from where its sform does, which is taken"
+    )
+    no_qform = (252, np.frombuffer(np.array([0, 1], "<i2").tobytes(), "<f4")[0])
+    assert read_grid(header_with(tmp_path / "c.nii", no_qform, (80, 1, 1, 1))).note == (
+        "the header's spacing is 1 x 1 x 1 mm, but its affine's, by which all is measured, is 5 x 0.75 x 0.875 mm"
+    )
+
+
+def test_voxels_of_no_length_are_refused(tmp_path):
+    with pytest.raises(ImageError, match=r"a\.nii: its header states voxels of 5 x 0 x 0\.875 mm"):
+        read_grid(header_with(tmp_path / "a.nii", (84, 0)))
+
+
 def test_a_singular_affine_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ImageError, match=r"the affine .* is singular, so no grid can be written"):
         write_volume(tmp_path / "a.nii.gz", image_of(1), np.diag([1.0, 1, 0, 1]))

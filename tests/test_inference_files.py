@@ -17,6 +17,7 @@ from nnunet_kits.cli.main import main
 from nnunet_kits.errors import ImageError, InferenceError
 from nnunet_kits.inference import files
 from nnunet_kits.inference.files import Job, find_cases, predict_files
+from nnunet_kits.inference.jobs import load
 from nnunet_kits.inference.memory import bytes_needed
 from nnunet_kits.inference.model import load_model
 from nnunet_kits.training.previous_stage import coarse_model_folder
@@ -213,12 +214,28 @@ def test_workers_are_fewer_where_memory_is_short(monkeypatch):
     assert BANDS["0"]["std"] == 100
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--step", "0"), ("--step", "1.5"), ("--margin-mm", "-1")])
-def test_impossible_numbers_are_refused(flag, value, tmp_path, capsys):
+@pytest.mark.parametrize(("flag", "value"), [("--step", "0"), ("--step", "1.5"), ("--step", "nan")])
+def test_impossible_steps_are_refused(flag, value, tmp_path, capsys):
     (tmp_path / "a.nii.gz").touch()
     arguments = ["predict", "-i", str(tmp_path), "-o", str(tmp_path), "--fine", str(tmp_path), flag, value]
     assert main(arguments) == 2
-    assert flag.strip("-").split("-")[0] in capsys.readouterr().err
+    assert "step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--margin-mm", "-1"), ("--margin-mm", "nan"), ("--margin-mm", "inf"), ("-np", "0")]
+)
+def test_numbers_that_nothing_can_be_done_with_are_no_arguments(flag, value, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "-i", "a", "-o", "b", "--fine", "c", flag, value])
+    assert f"argument {flag}: {value!r} is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("device", "there"), [("cuda", "cuda.is_available"), ("mps", "backends.mps.is_available")])
+def test_a_device_that_is_not_there_is_told_before_models_are_loaded(device, there, monkeypatch, tmp_path):
+    monkeypatch.setattr(f"torch.{there}", lambda: False)
+    with pytest.raises(InferenceError, match=rf"--device {device}: torch .*\. Give --device cpu"):
+        load(Job((str(tmp_path),), device=device))
 
 
 @pytest.mark.slow

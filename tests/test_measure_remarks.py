@@ -13,6 +13,7 @@ from nnunet_kits.measurement.remarks import USUAL
 # (x, y, z), 2 x 2 x 4 mm, x to the patient's right, y to the front, z to the head
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 SHAPE = (100, 60, 40)
+LOWEST = "the image's lowest value is {}, but a CT in HU has air near -1000"
 
 
 def kidneys(first=6, last=32):
@@ -65,10 +66,12 @@ def test_the_ranges_follow_from_the_published_figures():
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (ct(1024), "the image's lowest value is 24, but a CT in HU has air near -1000"),
-        (kidneys(), "the image's lowest value is 0, but a CT in HU has air near -1000"),
+        (ct(1024), f"{LOWEST.format(24)}: it may be stored with an offset, or be no CT"),
+        (kidneys(), f"{LOWEST.format(0)}: its values are whole numbers up to 1, as those of a label map"),
+        (ct().view(np.uint16), f"{LOWEST.format(150)}: its highest is 65436, as negative numbers become"),
+        (ct(1024) / 7, f"{LOWEST.format(3.42857)}: it may be stored with an offset, or be no CT"),
     ],
-    ids=["offset", "label map"],
+    ids=["offset", "label map", "unsigned", "no CT"],
 )
 def test_an_image_that_is_not_in_hu_is_noticed(image, said, tmp_path):
     first, *others = remarks(tmp_path, kidneys(), image)

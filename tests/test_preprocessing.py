@@ -296,6 +296,19 @@ def test_other_settings_and_cases_that_are_gone_are_made_anew(planned, run):
     assert run()[0].made == 4
 
 
+def test_what_is_named_as_an_image_and_is_none_is_refused_not_left_out(planned, run):
+    ours, _ = planned
+    image = ours.parents[1] / "nnUNet_raw" / ours.name / "imagesTr" / f"{CASES[3]}_0000.nii.gz"
+    image.unlink()
+    image.symlink_to("nowhere")
+    with pytest.raises(PreprocessingError, match=rf"{image.name}: is a link to nothing, not an image"):
+        run()
+    image.unlink()
+    image.mkdir()
+    with pytest.raises(PreprocessingError, match=rf"{image.name}: is a folder, not an image"):
+        run()
+
+
 def test_the_faster_codec_is_read_by_nnunet_and_gives_the_same(planned, run):
     _, stock = planned
     outcome, _ = run(codec="lz4")

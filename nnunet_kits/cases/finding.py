@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nnunet_kits.errors import ImageError
+from nnunet_kits.errors import ImageError, KitsError
+from nnunet_kits.images import check_names
+from nnunet_kits.nnunet_files import read_dataset_json
 from nnunet_kits.releases import RELEASES, Release, image_files, places, reference_files, release_of
 
 ENDINGS = (".nii.gz", ".nii")
@@ -77,6 +79,23 @@ def find_label_maps(source: Path, year: str | None = None, endings: Sequence[str
     return found
 
 
+def check_labels_beside(source: Path) -> None:
+    """Refuse label maps of which the ``dataset.json`` beside them says that they are of other structures.
+
+    Args:
+        source: a label map, or a folder of them.
+
+    Raises:
+        ImageError: a label's name, and what it would be read as.
+    """
+    file = (source if source.is_dir() else source.parent) / "dataset.json"
+    try:
+        labels = read_dataset_json(file)["labels"]
+    except KitsError:  # none, or not as nnU-Net writes it
+        return
+    check_names(((value, name) for name, value in labels.items() if isinstance(value, int)), file)
+
+
 def find_scans(source: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:
     """Case -> CT, by name: ``case.nii.gz``, ``case_0000.nii.gz`` as nnU-Net names it, or a KiTS folder's.
 
@@ -144,9 +163,14 @@ def _scan_of(case: str, data: Path, endings: Sequence[str]) -> Path:
 
 
 def flat_files(folder: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
-    """The files of a folder that end so, by name; hidden ones are left out."""
+    """The files of a folder that end so, by name; hidden ones are left out, links to nothing are not."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [f for f in files if f.name.endswith(tuple(endings)) and not f.name.startswith(".") and f.is_file()]
+    return [f for f in files if f.name.endswith(tuple(endings)) and not f.name.startswith(".") and _is_named_file(f)]
+
+
+def _is_named_file(path: Path) -> bool:
+    """Whether there is a file, or a link that should lead to one: whoever opens it says that it does not."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def unambiguous(files: Iterable[Path], endings: Sequence[str] = ENDINGS, channel: str = "") -> dict[str, Path]:

@@ -92,6 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
         )  # what is left to print at the end of the process
         print("nnunet_kits: nobody reads the output any more; run the same command again to go on.", file=sys.stderr)
         return 141
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop"):  # so pathlib tells it before Python 3.13
+            raise
+        print(f"nnunet_kits: error: {error}: these links lead to no file. Name what they should.", file=sys.stderr)
+        return 2
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
         print(f"nnunet_kits: error: {reason}. What was finished is kept.", file=sys.stderr)

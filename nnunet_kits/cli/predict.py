@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunet_kits.cli.choosing import add_series_options, choice_of
+from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
 
@@ -82,7 +83,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         help="what is averaged over flips, windows and folds (default: logits)",
     )
     predict.add_argument(
-        "--margin-mm", type=float, metavar="MM", help="around what the coarse model found (default: 25)"
+        "--margin-mm", type=from_zero, metavar="MM", help="around what the coarse model found (default: 25)"
     )
     predict.add_argument(
         "--whole-volume", action="store_true", help="run the fine model on the whole CT: nnUNetv2_predict's own result"
@@ -98,7 +99,9 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         action="store_true",
         help="also how far the folds agree, or the mirrored copies where there is one fold: agreement.csv",
     )
-    predict.add_argument("-np", type=int, default=1, metavar="N", help="processes, if memory allows (default: 1)")
+    predict.add_argument(
+        "-np", type=whole_from_one, default=1, metavar="N", help="processes, if memory allows (default: 1)"
+    )
     predict.add_argument("--overwrite", action="store_true", help="predict again what is there")
     predict.add_argument(
         "--trust", action="store_true", help="run the code that checkpoints and plans ask for; else they are refused"

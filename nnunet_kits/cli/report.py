@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnunet_kits.cli.choosing import add_series_options, choice_of
-from nnunet_kits.cli.numbers import from_zero, whole_from_one
+from nnunet_kits.cli.numbers import from_zero, whole_from_one, whole_from_zero
 from nnunet_kits.cli.output import Result
 from nnunet_kits.errors import KitsError
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
@@ -49,7 +49,13 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     add("--compare", type=Path, metavar="OTHER", help="compare with another system: metrics.json, a model, or a run")
     add("--title", default="Kidney, tumor and cyst segmentation", help="default: %(default)s")
-    add("--pictures", type=int, default=40, metavar="N", help="show the N worst cases with pictures (default: 40)")
+    add(
+        "--pictures",
+        type=whole_from_zero,
+        default=40,
+        metavar="N",
+        help="show the N worst cases with pictures (default: 40)",
+    )
     add(
         "--viewer",
         action=argparse.BooleanOptionalAction,

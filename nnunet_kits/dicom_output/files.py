@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunet_kits.cases.cts import Choice, cts_of
-from nnunet_kits.cases.finding import find_label_maps
+from nnunet_kits.cases.finding import check_labels_beside, find_label_maps
 from nnunet_kits.dicom_output.measures import write_measures
 from nnunet_kits.dicom_output.segmentation import write_segmentation
 from nnunet_kits.dicom_output.segments import Each, segments_of
@@ -60,6 +60,7 @@ def write_files(
         KitsError: what the extra ``dicom`` brings is not installed.
     """
     files = find_label_maps(labels, endings=CT_ENDINGS)
+    check_labels_beside(labels)
     sources = cts_of(files, series, choice)
     output.mkdir(parents=True, exist_ok=True)
     written: dict[str, Results] = {}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images.grid import Grid, is_singular
-from nnunet_kits.images.nifti import DAMAGED_GZIP, NIFTI, Volume
+from nnunet_kits.images.nifti import DAMAGED_GZIP, NIFTI, Volume, quiet_nibabel
 from nnunet_kits.images.voxels import joined, room
 
 FOREIGN = (".mha", ".mhd", ".nrrd", ".nhdr", ".hdr")
@@ -153,7 +153,8 @@ def _header(path: Path) -> tuple[Any, Grid]:
 def _is_placed(path: Path) -> bool:
     """Whether a header states which way its axes point."""
     if path.suffix == ".hdr":
-        pair: Any = nib.load(path)
+        with quiet_nibabel():
+            pair: Any = nib.load(path)
         return isinstance(pair, nib.Nifti1Pair) and bool(pair.header["qform_code"] > 0 or pair.header["sform_code"] > 0)
     keys = _lines(path)
     if path.suffix in (".nrrd", ".nhdr"):

@@ -23,12 +23,14 @@ class Grid:
         affine: (4, 4) voxel index to RAS millimetres.
         dtype: how the voxels are stored.
         placed: whether the file states where they lie; else ``affine`` is a guess from the spacing alone.
+        note: what a user should know of how the header states it; empty where it contradicts itself nowhere.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     dtype: np.dtype[np.generic]
     placed: bool = True
+    note: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

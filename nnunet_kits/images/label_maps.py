@@ -15,6 +15,7 @@ from nnunet_kits.errors import ImageError
 from nnunet_kits.geometry import NOWHERE, Box, pasted, whole_box
 from nnunet_kits.images.foreign import FOREIGN, read_planes
 from nnunet_kits.images.grid import Grid
+from nnunet_kits.images.label_names import check_names
 from nnunet_kits.images.nifti import open_nifti
 from nnunet_kits.labels import REGIONS
 
@@ -62,8 +63,8 @@ def read_labels(path: Path, labels: Sequence[int] = REGIONS["kidney_and_mass"]) 
         labels: foreground values that are allowed.
 
     Raises:
-        ImageError: a value that is neither 0 nor one of the labels; a missing, empty, truncated or damaged file; no
-            image, or not three-dimensional.
+        ImageError: a value that is neither 0 nor one of the labels, or a header that names other structures; a missing,
+            empty, truncated or damaged file; no image, or not three-dimensional.
     """
     if path.name.endswith(FOREIGN):
         grid, planes = read_planes(path)
@@ -72,6 +73,7 @@ def read_labels(path: Path, labels: Sequence[int] = REGIONS["kidney_and_mass"]) 
             found.add(number, values.reshape(-1))
         return found.joined()
     with open_nifti(path) as file:
+        check_names(file.names, path)
         plane = file.grid.shape[0] * file.grid.shape[1]
         found = _Foreground(path, labels, file.grid)
         for start, values in file.runs(RUN_BYTES, plane, skip_zeros=True):

@@ -5,10 +5,11 @@ data. It is decompressed in pieces straight into the array, so that a volume is 
 a temporary name in the same folder and renamed when complete, so that a kill leaves either the old file or the new one.
 """
 
+import logging
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
-from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import DTypeLike, NDArray
 
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, is_singular
+from nnunet_kits.images.label_names import names_in_header
 from nnunet_kits.images.voxels import converted, room
 
 NIFTI = (".nii.gz", ".nii")
@@ -30,6 +31,15 @@ NIFTI = (".nii.gz", ".nii")
 
 PIECE_BYTES = 4 << 20
 """How much is decompressed, converted and checked at a time; small enough to stay in the processor's cache."""
+
+EXTENSION_BYTES = 1 << 20
+"""So much of what stands between header and voxels is looked at."""
+
+CONTRADICTION_MM = 1.0
+"""A qform that lays no corner further than this from where the sform does is the same, rounded."""
+
+CONTRADICTION_SHARE = 0.01
+"""So much may the spacing of a header differ from that of its affine."""
 
 COMPRESSION = 2
 """Of Intel's igzip, which has 0 to 3: about three times faster than zlib's level 1."""
@@ -64,12 +74,14 @@ class NiftiStream:
         grid: from its header.
         scaling: slope and intercept that make its values of the stored ones; None where they are the same.
         stream: the rest of it, decompressed.
+        names: value and name of labels, where the header has a table of them.
     """
 
     path: Path
     grid: Grid
     scaling: tuple[float, float] | None
     stream: BufferedIOBase
+    names: tuple[tuple[int, str], ...] = ()
 
     def values_of(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Scale stored numbers, where the header asks for it."""
@@ -114,6 +126,17 @@ class NiftiStream:
                 yield start, self.values_of(np.frombuffer(raw, dtype))
         while self.stream.read(piece_bytes):
             pass
+
+
+@contextmanager
+def quiet_nibabel() -> Iterator[None]:
+    """Without nibabel's lines on standard error of what it mends in a header; what it cannot, it raises."""
+    level = nib.imageglobals.logger.level
+    nib.imageglobals.logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        nib.imageglobals.logger.setLevel(level)
 
 
 @contextmanager
@@ -250,7 +273,9 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
     if not raw:
         raise ImageError(f"{path}: the file is empty. Download or export it again.")
     try:
-        with LoggingOutputSuppressor():  # nibabel tells on standard error what it mends; what it cannot, it raises
+        if raw[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+            raise ValueError("it is NIfTI-2; save it as NIfTI-1")
+        with quiet_nibabel():
             header = nib.Nifti1Header.from_fileobj(BytesIO(raw))
         shape = tuple(int(n) for n in header.get_data_shape())
         slope, intercept = header.get_slope_inter()
@@ -259,6 +284,8 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
             affine = np.asarray(header.get_best_affine(), dtype=np.float64)
         placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
         offset = int(header.get_data_offset())
+        order = header.endianness
+        pixdim = np.frombuffer(raw, f"{order}f4", 3, offset=80)  # nibabel makes 1 of 0
         if header["magic"].item() != b"n+1" or offset < len(raw):
             raise ValueError(f"magic {header['magic'].item()!r}, voxels at byte {offset}")
     except Exception as error:  # nibabel raises several unrelated types on a bad header
@@ -279,6 +306,33 @@ def _after_header(path: Path, stream: BufferedIOBase) -> NiftiStream:
             f"{path}: its affine {affine.tolist()} gives voxels no size or no place, so nothing can be measured or put "
             "on its grid. Export the file again, or copy the affine of a file on the same voxels."
         )
-    stream.read(offset - len(raw))
+    if not all(pixdim):
+        raise ImageError(
+            f"{path}: its header states voxels of {' x '.join(f'{edge:g}' for edge in pixdim)} mm. "
+            "Export the file again."
+        )
+    extension = stream.read(min(offset - len(raw), EXTENSION_BYTES))
+    left = offset - len(raw) - len(extension)
+    while left > 0 and (piece := stream.read(min(left, PIECE_BYTES))):
+        left -= len(piece)
     scaling = None if (slope, intercept) in {(None, None), (1.0, 0.0)} else (float(slope), float(intercept))
-    return NiftiStream(path, Grid((shape[0], shape[1], shape[2]), affine, dtype, placed), scaling, stream)
+    grid = Grid((shape[0], shape[1], shape[2]), affine, dtype, placed)
+    grid = replace(grid, note=_contradiction(grid, header))
+    return NiftiStream(path, grid, scaling, stream, tuple(names_in_header(extension)))
+
+
+def _contradiction(grid: Grid, header: nib.Nifti1Header) -> str:
+    """What a header says twice and differently: places by sform and qform, or lengths by affine and spacing."""
+    if header["sform_code"] > 0 and header["qform_code"] > 0:
+        try:
+            apart = grid.distance_mm(header.get_qform())
+        except ValueError:  # no rotation
+            apart = np.nan
+        if not apart <= CONTRADICTION_MM:
+            far = "in other places" if np.isnan(apart) else f"up to {apart:.0f} mm away"
+            return f"the header's qform lays the voxels {far} from where its sform does, which is taken"
+    stated = [float(edge) for edge in header.get_zooms()]
+    if grid.placed and not np.allclose(stated, grid.spacing_mm, rtol=CONTRADICTION_SHARE):
+        told = [" x ".join(f"{edge:.3g}" for edge in edges) for edges in (stated, grid.spacing_mm)]
+        return f"the header's spacing is {told[0]} mm, but its affine's, by which all is measured, is {told[1]} mm"
+    return ""

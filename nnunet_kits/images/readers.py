@@ -20,7 +20,7 @@ from nnunet_kits.errors import ImageError
 from nnunet_kits.images.any_ct import CtSource, read_any_ct, write_like
 from nnunet_kits.images.dicom import SeriesVolume
 from nnunet_kits.images.foreign import CT_ENDINGS
-from nnunet_kits.images.nifti import NIFTI, Volume, read_ct, read_volume, write_volume
+from nnunet_kits.images.nifti import NIFTI, Volume, quiet_nibabel, read_ct, read_volume, write_volume
 from nnunet_kits.images.series import Series
 
 Geometry = Callable[[], dict[str, Any]]
@@ -117,7 +117,7 @@ def read_scan(
     """
     if len(files) == 1 and reader in READERS and files[0].name.endswith(NIFTI):
         volume = read(files[0])
-        return READERS[reader](volume, nib.load(files[0]), _geometry(volume, files[0]))
+        return READERS[reader](volume, _header_of(files[0]), _geometry(volume, files[0]))
     return _by_nnunet(files, reader, stock())
 
 
@@ -138,15 +138,21 @@ def read_ct_scan(source: CtSource, reader: str, stock: Callable[[], Any]) -> Sca
     if not known and isinstance(source, Path):  # a format of the reader's own
         return _by_nnunet([source], reader, stock())
     volume = read_any_ct(source)
-    note = volume.note if isinstance(volume, SeriesVolume) else ""
+    note = volume.note if isinstance(volume, SeriesVolume) else volume.grid.note
     if reader not in READERS:
         return replace(_through_nifti(volume, reader, stock()), note=note)
     file = source if isinstance(source, Path) else None
     if file is not None and file.name.endswith(NIFTI):
-        return READERS[reader](volume, nib.load(file), _geometry(volume, file))
+        return replace(READERS[reader](volume, _header_of(file), _geometry(volume, file)), note=note)
     hollow = np.broadcast_to(np.int8(0), volume.array.shape)  # has the shape, but no memory
     scan = READERS[reader](volume, nib.Nifti1Image(hollow, volume.affine), _geometry(volume, file))
     return replace(scan, note=note)
+
+
+def _header_of(file: Path) -> Any:
+    """A NIfTI file that was read already, by nibabel, without what nibabel says of its header."""
+    with quiet_nibabel():
+        return nib.load(file)
 
 
 def _as_stored(volume: Volume, image: Any, geometry: Geometry) -> Scan:

@@ -82,7 +82,7 @@ def predict_case(case: Case, loaded: Loaded, progress: Callable[[int], None] = l
     reader = str(first.plans.plans["image_reader_writer"])
     with clock("load"):
         scan = read_ct_scan(case.image, reader, lambda: first.plans.image_reader_writer_class())
-    notes = not_in_hu(float(scan.array[0].min()))
+    notes = not_in_hu(scan.array[0])
     found = loaded.predict(scan.array[0], scan.spacing_mm, progress, clock, axes_of(scan.properties))
     if loaded.job.save_probabilities:
         stem = case.output.with_name(case.output.name.removesuffix(ending_of(case.output, CT_ENDINGS)))

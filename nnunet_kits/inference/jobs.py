@@ -25,6 +25,7 @@ from nnunet_kits.inference.system import System
 from nnunet_kits.model_folder import FINAL
 from nnunet_kits.postprocessing.pipeline import apply_chain, load_chain
 from nnunet_kits.postprocessing.voxel import Voxel
+from nnunet_kits.training.devices import check_device
 
 Progress = Callable[[int], None]
 
@@ -325,8 +326,9 @@ def load(job: Job | SystemJob) -> Loaded:
     """Load a job's models.
 
     Raises:
-        InferenceError: a model is missing or they do not fit together.
+        InferenceError: no such device here, a model is missing, or they do not fit together.
     """
+    check_device(job.device, InferenceError)
     return CoarseToFine(job) if isinstance(job, Job) else LoadedSystem(job)
 
 

@@ -12,14 +12,14 @@ from typing import Any
 from nnunet_kits import __version__
 from nnunet_kits.atomic import write_text
 from nnunet_kits.cases.cts import Choice, cts_of
-from nnunet_kits.cases.finding import find_label_maps
+from nnunet_kits.cases.finding import check_labels_beside, find_label_maps
 from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Journal, file_key
 from nnunet_kits.errors import KitsError
 from nnunet_kits.geometry import crop, whole_box
 from nnunet_kits.images import CT_ENDINGS, CtSource, check_placed, check_same_grid, files_of, read_any_ct, read_labels
 from nnunet_kits.measurement.measure import COLUMNS, Measures, measure_labels, middle_of
-from nnunet_kits.measurement.remarks import remarks_on
+from nnunet_kits.measurement.remarks import image_remarks, remarks_on
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def measure_files(
         ImageError: no label map, one without its CT, or two of one case.
     """
     files = find_label_maps(labels, endings=CT_ENDINGS)
+    check_labels_beside(labels)
     scans = cts_of(files, images, choice) if images else {}
     tasks = {case: Task(case, file, scans.get(case)) for case, file in files.items()}
     output.mkdir(parents=True, exist_ok=True)
@@ -101,16 +102,16 @@ def measure_task(task: Task, min_volume_ml: float = 0.0) -> Measures:
     grid, start = labels.grid, labels.start[2]
     columns, rows, _ = whole_box(grid.shape)
     planes = columns, rows, (start, start + labels.array.shape[2])  # those that hold foreground
-    image, lowest_hu = None, None
+    image, of_image = None, list[str]()
     if task.image is not None:
         volume = read_any_ct(task.image)
         check_same_grid(task.case, volume.grid, grid)
-        image, lowest_hu = crop(volume.array, planes).copy(), float(volume.array.min())
+        image, of_image = crop(volume.array, planes).copy(), image_remarks(volume)
         del volume
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, 2] * start
     measures = measure_labels(labels.within(planes), affine, image, min_volume_ml, middle_of(grid.shape, grid.affine))
-    return replace(measures.moved(start), remarks=remarks_on(measures, labels, lowest_hu))
+    return replace(measures.moved(start), remarks=remarks_on(measures, labels, of_image))
 
 
 def write_measures(output: Path, found: dict[str, Measures]) -> None:

@@ -4,14 +4,14 @@ A remark refuses nothing, and its absence proves nothing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.images import LabelMap
+from nnunet_kits.images import LabelMap, Volume
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.measure import Measures
 
@@ -23,6 +23,12 @@ NAMED = 5
 
 AIR_HU = -200.0
 """Every CT of a trunk has something below this: air is near -1000."""
+
+FEW_VALUES = 20
+"""An image of whole numbers from 0 to no more than this is likely a label map."""
+
+UNSIGNED = 60000
+"""No HU is as high, but a negative number is that is stored in 16 bits without a sign."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,16 @@ al., BMC Urology 2009;9:19. HU: ours, wide enough for kidneys without contrast m
 """
 
 
-def remarks_on(measures: Measures, labels: LabelMap, lowest_hu: float | None = None) -> tuple[str, ...]:
+def remarks_on(measures: Measures, labels: LabelMap, of_image: Sequence[str] = ()) -> tuple[str, ...]:
     """The remarks on a case, each a sentence without its full stop.
 
     Args:
         measures: of the case.
         labels: the label map.
-        lowest_hu: the lowest value of the CT; None without one.
+        of_image: those on its CT, of :func:`image_remarks`; none without one.
     """
     return (
-        *(not_in_hu(lowest_hu) if lowest_hu is not None else ()),
+        *dict.fromkeys([*([labels.grid.note] if labels.grid.note else []), *of_image]),  # both may lie alike
         *_unusual(measures),
         *_sides(measures),
         *_cut(measures, labels),
@@ -76,14 +82,27 @@ def remarks_on(measures: Measures, labels: LabelMap, lowest_hu: float | None = N
     )
 
 
-def not_in_hu(lowest_hu: float) -> list[str]:
-    """The remark on an image without air, from its lowest value; none where there is some."""
-    if lowest_hu <= AIR_HU:
+def image_remarks(image: Volume) -> list[str]:
+    """The remarks on a CT by itself: a header that contradicts itself, values that are not in HU."""
+    return [*([image.grid.note] if image.grid.note else []), *not_in_hu(image.array)]
+
+
+def not_in_hu(values: NDArray[np.generic]) -> list[str]:
+    """The remark on an image without air; none where there is some.
+
+    Args:
+        values: of all voxels, in any shape.
+    """
+    lowest = float(values.min())
+    if lowest <= AIR_HU:
         return []
-    return [
-        f"the image's lowest value is {lowest_hu:g}, but a CT in HU has air near -1000: it may be stored with an "
-        "offset, or be no CT"
-    ]
+    highest = float(values.max())
+    why = "it may be stored with an offset, or be no CT"
+    if lowest == 0 and highest <= FEW_VALUES and values.dtype.kind in "iu":
+        why = f"its values are whole numbers up to {highest:g}, as those of a label map"
+    elif highest >= UNSIGNED:
+        why = f"its highest is {highest:g}, as negative numbers become where they are stored without a sign"
+    return [f"the image's lowest value is {lowest:g}, but a CT in HU has air near -1000: {why}"]
 
 
 def _unusual(measures: Measures) -> Iterator[str]:

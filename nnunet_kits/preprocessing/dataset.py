@@ -1,6 +1,7 @@
 """Preprocessing a dataset: the files that nnUNetv2_preprocess would write, resumable, with workers that fit memory."""
 
 import functools
+import glob
 import json
 import logging
 import os
@@ -148,10 +149,23 @@ def open_dataset(dataset_id: int, plans_name: str) -> Dataset:
             raise PreprocessingError(
                 f"{folder / 'dataset.json'}: file_ending or channel_names is missing. Convert and plan it again."
             )
+    _check_entries(raw, of_raw["file_ending"])
     files = get_filenames_of_train_images_and_targets(str(raw), of_raw)
     if not files:
         raise PreprocessingError(f"{raw / 'imagesTr'}: no training case. Run nnunet_kits convert first.")
     return Dataset(raw, preprocessed, plans, content, files)
+
+
+def _check_entries(raw: Path, ending: str) -> None:
+    """Refuse what is named as an image but is no file: nnU-Net leaves such cases out without a word.
+
+    Raises:
+        PreprocessingError: naming it.
+    """
+    for path in sorted((raw / "imagesTr").glob(f"*{glob.escape(ending)}")):
+        if not path.is_file():
+            what = "a link to nothing" if path.is_symlink() else "a folder" if path.is_dir() else "no file"
+            raise PreprocessingError(f"{path}: is {what}, not an image. Convert the case again, or take it away.")
 
 
 def preprocess_case(task: Task) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nnunet_kits.cases.cts import Choice, cts_of
-from nnunet_kits.cases.finding import find_label_maps
+from nnunet_kits.cases.finding import check_labels_beside, find_label_maps
 from nnunet_kits.cases.records import read_record
 from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.evaluation.case import evaluate_case
@@ -29,7 +29,7 @@ from nnunet_kits.images import (
 from nnunet_kits.labels import Label
 from nnunet_kits.measurement.agreement import in_words
 from nnunet_kits.measurement.measure import Measures, measure_labels
-from nnunet_kits.measurement.remarks import remarks_on
+from nnunet_kits.measurement.remarks import image_remarks, remarks_on
 from nnunet_kits.nnunet_files import read_dataset_json
 from nnunet_kits.releases import DEFAULT_YEAR, RELEASES
 from nnunet_kits.reporting.overlays import Case
@@ -108,6 +108,7 @@ def find_cases(
             case.
     """
     predicted = find_label_maps(predictions, endings=CT_ENDINGS)
+    check_labels_beside(predictions)
     scans = cts_of(predicted, images, choice)
     if references is None or references.is_file():
         of = dict.fromkeys(predicted, references)
@@ -209,4 +210,4 @@ def _read_all(case: ReportCase) -> tuple[Volume, LabelMap, LabelMap | None]:
 
 def _measured(labels: LabelMap, image: Volume) -> Measures:
     measures = measure_labels(labels.whole(), labels.grid.affine, image.array)
-    return replace(measures, remarks=remarks_on(measures, labels, float(image.array.min())))
+    return replace(measures, remarks=remarks_on(measures, labels, image_remarks(image)))

@@ -137,7 +137,8 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
         The commands, in their order.
 
     Raises:
-        TrainingError: an unknown fold, a command that failed, or predictions still missing after the low-res folds.
+        TrainingError: an unknown fold, no such device here, a command that failed, or predictions still missing after
+            the low-res folds.
     """
     folds = range(len(cascade.splits)) if folds is None else folds
     unknown = [fold for fold in folds if not 0 <= fold < len(cascade.splits)]
@@ -145,6 +146,10 @@ def train_cascade(cascade: Cascade, folds: Sequence[int] | None = None, dry_run:
         raise TrainingError(f"folds {unknown} do not exist: splits_final.json has 0 to {len(cascade.splits) - 1}.")
     _check_splits(cascade)
     commands = steps_left(cascade, folds)
+    if commands and not dry_run:
+        from nnunet_kits.training.devices import check_device  # torch, where something is to be trained
+
+        check_device(cascade.device, TrainingError)
     for command in commands:
         if dry_run:
             print(" ".join(command))
