@@ -15,8 +15,8 @@ def check_device(device: str, error: type[KitsError] = KitsError) -> None:
     Raises:
         KitsError: of that type.
     """
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if device in available and not available[device]():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
         built = torch.version.cuda if device == "cuda" else torch.backends.mps.is_built()
         why = "finds none here" if built else "is installed without support for it"
         raise error(f"--device {device}: torch {why}. Give --device cpu, or see what nnunet_kits doctor says of it.")
