@@ -3,7 +3,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
+VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
 
 SMP = ["segmentation-models-pytorch>=0.4"]
 DICOM = ["pydicom>=3", "pylibjpeg>=2", "pylibjpeg-libjpeg>=2", "pylibjpeg-openjpeg>=2", "highdicom>=0.24"]
@@ -49,6 +49,7 @@ setup(
         "argcomplete>=3.5",
         "packaging",
         "platformdirs",
+        "psutil>=5.9",
         "pooch>=1.8",
         "requests>=2.31",
         "tqdm",

@@ -43,6 +43,25 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def link_folder(folder: Path, link: Path) -> None:
+    """Make a folder of the same files: a link to it, or, where the system gives none to this user, a folder of copies.
+
+    Windows gives links to those only who may make them; there hard links, which cost no space, are tried before copies.
+    """
+    try:
+        os.symlink(folder, link, target_is_directory=True)
+    except OSError:
+        with atomic_folder(link) as temporary:
+            shutil.copytree(folder, temporary, copy_function=_hard_link_or_copy, dirs_exist_ok=True)
+
+
+def _hard_link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -57,7 +57,7 @@ class Progress:
         self.file = out / "progress.json"
         out.mkdir(parents=True, exist_ok=True)
         if self.file.is_file():
-            content = json.loads(self.file.read_text())
+            content = json.loads(self.file.read_text(encoding="utf-8"))
         elif any(out.iterdir()):
             raise KitsError(f"{out} holds something else. Give the demo a new or empty folder: --out FOLDER.")
         else:

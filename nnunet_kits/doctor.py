@@ -245,8 +245,8 @@ def check_unpickling() -> Check:
         return Check(name, "warn", found, "Read only checkpoints that you trust, or install torch 2.10 or later.")
     commands = unpickling_commands()
     if not commands:
-        return Check(name, "ok", "no command of nnU-Net unpickles them")
-    advice = "Give them only checkpoints that you trust; nnunet_kits predict, and our trainers, read data alone."
+        return Check(name, "ok", "no command of nnU-Net unpickles files")
+    advice = "Give them only files that you trust; nnunet_kits predict, and our trainers, read checkpoints as data."
     return Check(name, "warn", f"unpickled, so that their code runs, by {', '.join(commands)}", advice)
 
 

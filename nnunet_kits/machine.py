@@ -1,5 +1,6 @@
 """What this machine has free, under a container's limits too, and how this process holds its memory."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -27,20 +28,24 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
-def available_memory_bytes(root: Path = Path("/")) -> int | None:
-    """Free memory of the machine, or what the container's limit leaves of it; None where neither is known."""
+def available_memory_bytes(groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Free memory of the machine, on any system, or what a Linux container's limit leaves of it; None where none tells.
+
+    Args:
+        groups: where Linux tells the limits of control groups, of version 2 or 1.
+    """
+    import psutil  # on use: help needs no memory
+
     found = []
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        pass
-    try:
-        group = root / "sys/fs/cgroup"
-        limit, used = ((group / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        found += [int(limit) - int(used)] if limit != "max" else []
-    except OSError:
-        pass
+    with contextlib.suppress(OSError, RuntimeError, NotImplementedError):  # no /proc, no such system
+        found.append(int(psutil.virtual_memory().available))
+    for limit_file, used_file in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+            limit, used = (int((groups / name).read_text(encoding="utf-8")) for name in (limit_file, used_file))
+            found.append(limit - used)
     return max(0, min(found)) if found else None
 
 
@@ -81,7 +86,9 @@ def visible_gpus() -> list[str]:
         names = [name.strip() for name in given.split(",")]
         return [name for name in names[: names.index("-1") if "-1" in names else None] if name]
     try:
-        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        told = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, encoding="utf-8", errors="replace", check=False
+        ).stdout
     except OSError:
         return []
     return [str(number) for number, _ in enumerate(re.findall(r"^GPU \d+:", told, re.MULTILINE))]

@@ -246,11 +246,15 @@ def test_doctor_names_the_commands_that_unpickle(monkeypatch, tmp_path):
     assert check.status == "warn"
     assert "nnUNetv2_predict, " in check.found
     assert "-pretrained_weights" in check.found
+    assert "nnUNetv2_apply_postprocessing" in check.found
+    assert "nnUNetv2_ensemble" in check.found
     module = tmp_path / "inference" / "predict_from_raw_data.py"
     module.parent.mkdir()
     module.write_text("import torch\nprint(torch.load('x', weights_only=True))\n")
     assert unpickling_commands(tmp_path) == []
     module.write_text("import torch\nprint(torch.load('x'))\n")
+    assert unpickling_commands(tmp_path) == ["nnUNetv2_predict", "nnUNetv2_predict_from_modelfolder"]
+    module.write_text("print(load_pickle('x'))\n")
     assert unpickling_commands(tmp_path) == ["nnUNetv2_predict", "nnUNetv2_predict_from_modelfolder"]
     monkeypatch.setattr(doctor, "_version_of", lambda package: (2, 6))
     assert "2.10 or later" in doctor.check_unpickling().advice

@@ -14,7 +14,7 @@ from nnunet_kits.cases.parallel import run_or_skip
 from nnunet_kits.conversion.cases import Case
 from nnunet_kits.conversion.memory import CONVERTING, Appetite, default_workers
 from nnunet_kits.errors import ConversionError, KitsError
-from nnunet_kits.machine import available_memory_bytes, cpu_count
+from nnunet_kits.machine import cpu_count
 
 CASES = [Case(f"case_{number:05d}", Path("image"), Path("label")) for number in range(6)]
 
@@ -89,20 +89,6 @@ def test_a_small_tree_is_converted_in_this_process(tmp_path):
 def test_a_file_that_cannot_be_read_does_not_count(tmp_path, monkeypatch):
     monkeypatch.setattr("nnunet_kits.conversion.memory.SMALL_VOXELS", 0)
     assert default_workers([Case("case_00001", tmp_path / "none.nii.gz", None)]) == 1
-
-
-def test_a_containers_limit_counts_where_it_is_lower(tmp_path):
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
-    assert available_memory_bytes(tmp_path) == 4_096_000
-    group = tmp_path / "sys/fs/cgroup"
-    group.mkdir(parents=True)
-    (group / "memory.current").write_text("1000\n")
-    (group / "memory.max").write_text("max\n")
-    assert available_memory_bytes(tmp_path) == 4_096_000
-    (group / "memory.max").write_text("3000\n")
-    assert available_memory_bytes(tmp_path) == 2000
-    assert available_memory_bytes(tmp_path / "none") is None
 
 
 def test_this_process_may_use_at_least_one_cpu(monkeypatch):

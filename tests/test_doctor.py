@@ -10,7 +10,6 @@ from nnunet_kits import doctor
 from nnunet_kits.cli.main import main
 from nnunet_kits.doctor import Check
 from nnunet_kits.environment import FOLDER_VARIABLES, SHIM_FOLDER, TRAINER_VARIABLE
-from nnunet_kits.machine import available_memory_bytes
 
 PACKAGE = SHIM_FOLDER.parent
 
@@ -129,22 +128,6 @@ def test_two_variables_for_one_folder_fail(monkeypatch):
     check = doctor.check_folders()[-1]
     assert (check.name, check.status) == ("nnUNet_preprocessed", "fail")
     assert "the same folder as nnUNet_raw" in check.found
-
-
-def test_free_memory_is_the_least_of_the_machines_and_the_containers(tmp_path):
-    group = tmp_path / "sys" / "fs" / "cgroup"
-    for folder in (tmp_path / "proc", group):
-        folder.mkdir(parents=True)
-    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\n")
-    assert available_memory_bytes(tmp_path) == 4000 * 1024
-    (group / "memory.current").write_text("1000000\n")
-    (group / "memory.max").write_text("max\n")
-    assert available_memory_bytes(tmp_path) == 4000 * 1024
-    (group / "memory.max").write_text("1500000\n")
-    assert available_memory_bytes(tmp_path) == 500000
-    (group / "memory.current").write_text("1600000\n")
-    assert available_memory_bytes(tmp_path) == 0
-    assert available_memory_bytes(tmp_path / "none") is None
 
 
 def test_little_memory_warns_and_unknown_memory_does_not(monkeypatch):

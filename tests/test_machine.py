@@ -3,10 +3,12 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from nnunet_kits.machine import keep_freed_memory
+from nnunet_kits.machine import available_memory_bytes, keep_freed_memory
 
 FAULTS = """
 import resource
@@ -35,3 +37,29 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_system():
 def test_an_error_inside_is_passed_on():
     with pytest.raises(ZeroDivisionError), keep_freed_memory():
         1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("limit", "used"),
+    [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")],
+    ids=["version 2", "version 1"],
+)
+def test_free_memory_is_the_least_of_the_machines_and_the_containers(limit, used, monkeypatch, tmp_path):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4_096_000))
+    assert available_memory_bytes(tmp_path) == 4_096_000
+    (tmp_path / used).parent.mkdir(exist_ok=True)
+    (tmp_path / used).write_text("1000000\n", encoding="utf-8")
+    (tmp_path / limit).write_text("max\n", encoding="utf-8")
+    assert available_memory_bytes(tmp_path) == 4_096_000
+    (tmp_path / limit).write_text("1500000\n", encoding="utf-8")
+    assert available_memory_bytes(tmp_path) == 500_000
+    (tmp_path / used).write_text("1600000\n", encoding="utf-8")
+    assert available_memory_bytes(tmp_path) == 0
+
+
+def test_free_memory_that_nobody_tells_is_not_known(monkeypatch, tmp_path):
+    def closed():
+        raise PermissionError("/proc/meminfo")
+
+    monkeypatch.setattr(psutil, "virtual_memory", closed)
+    assert available_memory_bytes(tmp_path) is None

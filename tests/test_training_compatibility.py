@@ -231,3 +231,34 @@ def test_an_iteration_with_mixup_runs_the_network_once_on_mixed_images_and_mixes
     assert len(seen) == 1
     assert trainer.loss.pairing is None
     assert all(torch.equal(one, other) for one, other in zip(target, kept, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "path", "allowed"),
+    [
+        ("PlannedUNetTrainer", "network_class_name", "subprocess.Popen", "torch"),
+        (
+            "PlannedUNetTrainer",
+            "norm_op",
+            "os.system",
+            "dynamic_network_architectures, nnunet_kits, nnunetv2, torch.nn",
+        ),
+        ("ResUNetTrainer", "conv_op", "os.system", "dynamic_network_architectures, nnunet_kits, nnunetv2, torch.nn"),
+    ],
+)
+def test_plans_of_strangers_have_nothing_called_but_networks_and_layers(nnunet, name, key, path, allowed):
+    named = architecture()
+    if key == "network_class_name":
+        named[key] = path
+    else:
+        named["arch_kwargs"][key] = path
+    with pytest.raises(
+        TrainingError, match=rf"^{name}: plans .*: {key} is '{path}', and .* modules of {allowed}\. Plan"
+    ):
+        make(name, architecture=named)
+
+
+def test_plans_may_name_a_network_of_ones_own(nnunet, monkeypatch, tmp_path):
+    (tmp_path / "my_networks.py").write_text("import torch\n\n\nclass Mine(torch.nn.Module):\n    pass\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    make("PlannedUNetTrainer", architecture={**architecture(), "network_class_name": "my_networks.Mine"})

@@ -4,6 +4,8 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, get_start_method
@@ -166,3 +168,33 @@ def test_processes_that_load_find_every_loop_compiled():
     assert kept
     assert before == after
     assert sum(before.values()) > 12  # a loop within another is counted only where both are compiled, not read
+
+
+SPAWNED = """
+import multiprocessing, sys
+from test_training_workers import CPU, FEW, small_dataset_json, small_plans, trainer_class
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn", force=True)
+    given = {**small_plans("classes", kits_training=FEW), "continue_training": False}
+    trainer = trainer_class("PlannedUNetTrainer_1epochs")(given, "3d_fullres", 0, small_dataset_json("classes"), CPU)
+    trainer.initialize()
+    for loader in trainer.get_dataloaders():
+        print("batch of", len(next(loader)["data"]))
+        loader._finish(force=True)
+"""
+
+
+@pytest.mark.slow  # three processes, each of which imports torch and nnU-Net
+def test_loading_processes_can_be_started_anew_as_other_systems_start_them(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    (tmp_path / "train.py").write_text(SPAWNED, encoding="utf-8")
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, tmp_path / "train.py"],
+        env={**os.environ, "PYTHONPATH": path, "nnUNet_preprocessed": str(small / "nnUNet_preprocessed")},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert done.stdout.count("batch of 2") == 2, done.stderr[-2000:]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_kits.cases.finding import SCANS, find_scans, holds_scans, scans_of
+from nnunet_kits.cases.finding import SCANS, check_names_apart, find_scans, holds_scans, scans_of
 from nnunet_kits.errors import ImageError
 from nnunet_kits.images import CT_ENDINGS, CtSource, Found, choose_series
 from nnunet_kits.images.dicom_files import Files, files_below, is_dicom, read_files
@@ -147,6 +147,7 @@ def _together(parts: Sequence[Cts]) -> Cts:
                 raise ImageError(f"{name}: there are two CTs of this name. Predict them apart, or rename one.")
         sources |= part.sources
         refused |= part.refused
+    check_names_apart([*sources, *refused])
     return Cts(dict(sorted(sources.items())), refused)
 
 

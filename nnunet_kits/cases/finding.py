@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -182,7 +183,7 @@ def unambiguous(files: Iterable[Path], endings: Sequence[str] = ENDINGS, channel
         channel: another ending, before those.
 
     Raises:
-        ImageError: two files of one case.
+        ImageError: two files of one case, or two cases that are one on systems that tell no case of letters.
     """
     found: dict[str, Path] = {}
     for file in files:
@@ -190,7 +191,24 @@ def unambiguous(files: Iterable[Path], endings: Sequence[str] = ENDINGS, channel
         if case in found:
             raise ImageError(f"{case}: both {found[case]} and {file} are there. Move one of them away.")
         found[case] = file
+    check_names_apart(found)
     return dict(sorted(found.items()))
+
+
+def check_names_apart(cases: Iterable[str]) -> None:
+    """Refuse cases whose results would overwrite each other on Windows and macOS.
+
+    Raises:
+        ImageError: naming both.
+    """
+    seen: dict[str, str] = {}
+    for case in cases:
+        other = seen.setdefault(unicodedata.normalize("NFC", case).casefold(), case)
+        if other != case:
+            raise ImageError(
+                f"{case} and {other} differ in upper and lower case alone, or in how accents are written: on many "
+                "systems their files are one. Rename one of them."
+            )
 
 
 def _nearest(source: Path, advice: str, endings: Sequence[str] = ENDINGS, release: Release | None = None) -> Path:

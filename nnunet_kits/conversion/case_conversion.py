@@ -129,7 +129,13 @@ def _write_image(source: Path, grid: Grid, mode: str, target: Path) -> str:
         return "int16"
     del volume
     if mode == "symlink":
-        target.symlink_to(source.resolve())
+        try:
+            target.symlink_to(source.resolve())
+        except OSError as error:
+            raise ImageError(
+                f"{source} cannot be linked to from {target.parents[1]} ({reason(error)}): this user or the file "
+                "system makes no links. Use --mode compact, copy or hardlink."
+            ) from error
     elif mode == "hardlink":
         try:
             os.link(source.resolve(), target)

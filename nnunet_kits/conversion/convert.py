@@ -80,10 +80,10 @@ def stale_splits(dataset: Path, preprocessed: Path) -> Path | None:
     """
     old = preprocessed / dataset.name / "splits_final.json"
     try:
-        differs = json.loads(old.read_text()) != json.loads((dataset / "splits_final.json").read_text())
+        now, then = (json.loads(f.read_text(encoding="utf-8")) for f in (dataset / old.name, old))
     except (OSError, ValueError, RecursionError):
         return None
-    return old if differs else None
+    return old if now != then else None
 
 
 def _is_done(settings: Settings, dataset: Path, case: Case) -> bool:

@@ -24,7 +24,7 @@ def works_of(recipe: Recipe) -> dict[str, Work]:
     Raises:
         KitsError: something that the recipe names cannot be planned or built.
     """
-    known: dict[str, dict[str, Any]] = json.loads(COUNTED.read_text()) if COUNTED.is_file() else {}
+    known: dict[str, dict[str, Any]] = json.loads(COUNTED.read_text(encoding="utf-8")) if COUNTED.is_file() else {}
     left = {key: member for key, member in recipe.members.items() if identity(recipe, member) not in known}
     if left:
         known = {**known, **count(recipe, list(left.values()))}

@@ -52,11 +52,16 @@ def plans_of(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             _write(root, number, job)
         folders = {name: str(root / name) for name in FOLDER_VARIABLES}
         command = [sys.executable, "-m", __name__, *(job.preset for job in jobs)]
-        done = subprocess.run(command, env={**os.environ, **folders}, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env={**os.environ, **folders}, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode:
             last = (done.stderr.strip() or "no word").splitlines()[-1]
             raise PlanError(f"planning {', '.join(job.preset for job in jobs)} for usual CTs failed: {last}")
-        return [json.loads(_plans_file(root, number, job.preset).read_text()) for number, job in enumerate(jobs, 1)]
+        return [
+            json.loads(_plans_file(root, number, job.preset).read_text(encoding="utf-8"))
+            for number, job in enumerate(jobs, 1)
+        ]
 
 
 def _dataset(number: int) -> str:
@@ -75,13 +80,13 @@ def _write(root: Path, number: int, job: Job) -> None:
     (raw / "imagesTr" / "case_00000_0000.nii.gz").touch()
     about = {"channel_names": {"0": "CT"}, "numTraining": job.cases, "file_ending": ".nii.gz"}
     about |= {"overwrite_image_reader_writer": "SimpleITKIO"}
-    (raw / "dataset.json").write_text(json.dumps({**about, **job.labels}))
+    (raw / "dataset.json").write_text(json.dumps({**about, **job.labels}), encoding="utf-8")
     fingerprint = {"spacings": [job.scan.spacing_mm], "shapes_after_crop": [job.scan.shape]}
     fingerprint |= {
         "foreground_intensity_properties_per_channel": {"0": HU},
         "median_relative_size_after_cropping": 1.0,
     }
-    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint))
+    (preprocessed / "dataset_fingerprint.json").write_text(json.dumps(fingerprint), encoding="utf-8")
 
 
 def main(presets: Sequence[str]) -> None:

@@ -1,14 +1,11 @@
 """The network of a trained model, built as its trainer builds it, without running what its files ask for.
 
-A ``plans.json`` names classes by their dotted paths, and whoever builds the network imports and calls what they name,
-with the arguments that stand beside them. So plans are code as much as a pickle is: they are built only where they
-name networks and layers.
+It is built only where its plans name networks and layers: see :mod:`nnunet_kits.training.plan_classes`.
 """
 
 import contextlib
 import inspect
 import io
-import pydoc
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -20,15 +17,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 
 from nnunet_kits.errors import InferenceError, KitsError
+from nnunet_kits.training.plan_classes import check_names, names_in
 
 BAD_VALUE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError)
 """What nnU-Net, networks and layers raise at values that they cannot use."""
 
-NETWORKS = ("dynamic_network_architectures", "nnunet_kits", "nnunetv2")
-"""Packages whose networks plans may name."""
-
-LAYERS = (*NETWORKS, "torch.nn")
-"""Packages whose layers, norms and activations they may name."""
+ADVICE = "If you trust whoever made the plans, pass --trust."
 
 
 def build_network(
@@ -51,7 +45,7 @@ def build_network(
         InferenceError: no such trainer, or plans that name something else than a network and its layers.
     """
     if not trust:
-        check_names(configuration)
+        check_names(names_in(configuration), InferenceError, "the model's plans.json", ADVICE)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Network class .* not found")  # of old plans: nnU-Net looks further
         warnings.filterwarnings("ignore", ".*torch.jit.*")  # what nnU-Net's trainer tree imports still uses it
@@ -80,32 +74,6 @@ def build_network(
                 f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Copy them from the training again."
             ) from error
     return network
-
-
-def check_names(configuration: ConfigurationManager) -> None:
-    """Refuse plans that name something else than a network and its layers.
-
-    Raises:
-        InferenceError: the name, and what may stand there.
-    """
-    _check_class("network_class_name", configuration.network_arch_class_name, NETWORKS)
-    options = configuration.network_arch_init_kwargs
-    for key in configuration.network_arch_init_kwargs_req_import:
-        if options.get(key) is not None:
-            _check_class(key, options[key], LAYERS)
-
-
-def _check_class(key: str, name: Any, packages: tuple[str, ...]) -> None:
-    """Refuse a dotted path that is no module class of some packages."""
-    known = isinstance(name, str) and any(name.startswith(f"{package}.") for package in packages)
-    with contextlib.suppress(pydoc.ErrorDuringImport):
-        found = pydoc.locate(name) if known else None
-        if (inspect.isclass(found) and issubclass(found, nn.Module)) or (known and found is None):
-            return
-    raise InferenceError(
-        f"the model's plans.json: {key} is {name!r}, and building the network would import and call it. Allowed are "
-        f"modules of {', '.join(packages)}. If you trust whoever made the plans, pass --trust."
-    )
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:

@@ -5,13 +5,12 @@ those. What is in them says what is smaller: nothing here knows a recipe.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.atomic import write_text
+from nnunet_kits.atomic import link_folder, write_text
 from nnunet_kits.conversion import schemes
 from nnunet_kits.conversion.cases import Case, find_cases
 from nnunet_kits.derivation.rule import RULES_FOLDER
@@ -128,8 +127,8 @@ def few_cases(year: str, data: Path, folder: Path) -> Path:
     for case in sorted(cases, key=_size)[:CASES]:
         link, target = folder / release.data_folders[0] / case.name, case.image.parent.resolve()
         link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink():
-            os.symlink(target, link, target_is_directory=True)
+        if not link.exists():
+            link_folder(target, link)
     return folder if cases else data
 
 

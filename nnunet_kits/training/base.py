@@ -30,6 +30,7 @@ from nnunet_kits.training import augmentations, compatibility, frequencies, load
 from nnunet_kits.training.clipping import ClippingScaler
 from nnunet_kits.training.feeding import Feed, is_said_after
 from nnunet_kits.training.names import PLANNED
+from nnunet_kits.training.plan_classes import LAYERS, check_names, names_in
 from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.safeguards import SafeTrainer
 from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
@@ -109,6 +110,7 @@ class KitsTrainer(SafeTrainer):
     def _check_parts(self) -> None:
         """Refuse what cannot be trained, before anything is loaded; see the functions for what they raise."""
         trainer, parts, manager = type(self).__name__, self.parts, self.configuration_manager
+        self._check_classes(self.plans_manager, manager)
         settings = self.settings
         network = compatibility.network_class(parts.network, manager.network_arch_class_name)
         compatibility.check_dimensions(trainer, parts, network, self.configuration_name, manager.patch_size)
@@ -128,6 +130,16 @@ class KitsTrainer(SafeTrainer):
 
             shares = {"tumor": 1.0} if tumor_alone else settings.foreground_shares
             self._shares = label_shares(shares, self.dataset_json["labels"], where)
+
+    @classmethod
+    def _check_classes(cls, plans: PlansManager, configuration: ConfigurationManager) -> None:
+        """Refuse plans whose names would have more than networks and layers called."""
+        whose = f"{cls.__name__}: plans {plans.plans_name}"
+        options = configuration.network_arch_init_kwargs
+        named = names_in(configuration, networks=None)
+        if cls.parts.network != PLANNED:  # of ours only the convolution is the plans'
+            named = [("conv_op", options["conv_op"], LAYERS)] if "conv_op" in options else []
+        check_names(named, TrainingError, whose, "Plan anew: nnunet_kits plan.")
 
     def _outputs(self) -> list[str]:
         """Names of the network's outputs: classes with background, or regions."""

@@ -40,7 +40,7 @@ def label_counts(dataset: Any, cases: Sequence[str], labels: Sequence[int], kept
 
 def _read(kept: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = json.loads(kept.read_text())
+        content = json.loads(kept.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""Which commands of the installed nnU-Net unpickle checkpoints, so that a stranger's checkpoint runs its code."""
+"""Which commands of the installed nnU-Net unpickle what they read, so that a stranger's file runs its code."""
 
 import ast
 import importlib.util
@@ -6,14 +6,17 @@ from pathlib import Path
 
 COMMANDS = {
     "inference/predict_from_raw_data.py": ("nnUNetv2_predict", "nnUNetv2_predict_from_modelfolder"),
+    "ensembling/ensemble.py": ("nnUNetv2_ensemble",),
+    "postprocessing/remove_connected_components.py": ("nnUNetv2_apply_postprocessing",),
+    "training/dataloading/nnunet_dataset.py": ("every training (the .pkl files of preprocessed cases)",),
     "training/nnUNetTrainer/nnUNetTrainer.py": ("nnUNetv2_train --c or --val with nnU-Net's own trainers",),
     "run/load_pretrained_weights.py": ("nnUNetv2_train -pretrained_weights with nnU-Net's own trainers",),
 }
-"""Module of nnU-Net that reads checkpoints -> the commands that do it by that module."""
+"""Module of nnU-Net that reads checkpoints or other pickles -> the commands that do it by that module."""
 
 
 def unpickling_commands(package: Path | None = None) -> list[str]:
-    """The commands whose module calls ``torch.load`` without ``weights_only=True``.
+    """The commands whose module calls ``torch.load`` without ``weights_only=True``, or ``load_pickle``.
 
     Args:
         package: nnU-Net's folder; None for the installed one.
@@ -28,10 +31,10 @@ def unpickling_commands(package: Path | None = None) -> list[str]:
 
 
 def _unpickles(file: Path) -> bool:
-    """Whether a module calls ``torch.load`` without ``weights_only=True``."""
-    calls = (node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
-    loads = [call for call in calls if ast.unparse(call.func) == "torch.load"]
-    return any(not _is_data_only(call) for call in loads)
+    """Whether a module calls ``torch.load`` without ``weights_only=True``, or ``load_pickle``."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    calls = [(ast.unparse(node.func), node) for node in nodes if isinstance(node, ast.Call)]
+    return any(name == "load_pickle" or (name == "torch.load" and not _is_data_only(call)) for name, call in calls)
 
 
 def _is_data_only(call: ast.Call) -> bool:

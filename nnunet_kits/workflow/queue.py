@@ -30,7 +30,13 @@ def refuse_jobs_left(root: Path, profile: Profile) -> None:
     if profile.executor != SLURM:
         return
     try:
-        told = subprocess.run(["squeue", "--me", "-h", "-o", "%i %j"], capture_output=True, text=True, check=False)
+        told = subprocess.run(
+            ["squeue", "--me", "-h", "-o", "%i %j"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     except OSError as error:
         raise WorkflowError(f"{profile.file}: SLURM's squeue cannot be run here ({error.strerror}).") from error
     if told.returncode:
