@@ -187,7 +187,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow  # three processes, each of which imports torch and nnU-Net
 def test_loading_processes_can_be_started_anew_as_other_systems_start_them(small, tmp_path, monkeypatch):
-    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     (tmp_path / "train.py").write_text(SPAWNED, encoding="utf-8")
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
