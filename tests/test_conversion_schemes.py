@@ -122,7 +122,7 @@ def test_a_file_may_name_no_case_that_is_not_there_but_those_that_were_left_out(
         (".0/.9/.1", "the shares must be above 0 and make 1 together"),
         ("none.json", r"none\.json: no such file"),
         ("400-410/411-412", "fold 0 has no training case among those of this dataset"),
-        ("0-1/411-412", "fold 0 has no validation case among those of this dataset"),
+        ("0-1/411-412", "no validation case among those of this dataset, which has 3 with labels. Get the others, or"),
     ],
 )
 def test_what_is_no_scheme_or_fits_no_case_is_refused(splits, said):

@@ -78,7 +78,10 @@ def make_folds(
         for fold, split in enumerate(fitting):
             if empty := [part for part, names in split.items() if not names]:
                 what = {"train": "training", "val": "validation"}[empty[0]]
-                raise ConversionError(f"--splits {splits}: fold {fold} has no {what} case among those of this dataset.")
+                raise ConversionError(
+                    f"--splits {splits}: fold {fold} has no {what} case among those of this dataset, which has "
+                    f"{len(training)} with labels. Get the others, or split these in another way."
+                )
         found = Folds(fitting, held_out(fitting, training))
         if lacking:
             found.notes.append(f"--splits {splits}: {len(lacking)} of its cases are not here: {listed(lacking)}.")
