@@ -67,6 +67,20 @@ def test_bad_options_are_one_line_before_anything_is_read(tmp_path, capsys, opti
     assert not (tmp_path / "root").exists()
 
 
+def test_who_starts_a_whole_recipe_without_a_card_is_told(cheap, tmp_path, monkeypatch, capsys):
+    cheap += [counted("convert")]
+    asked = ["run", "kits23_ours", "--data", str(tmp_path), "--root", str(tmp_path / "root")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    told = "No graphics card is seen here, so everything is for the CPU. What it takes of a card: nnunet_kits recipes "
+    assert main(asked) == 0
+    assert capsys.readouterr().out.startswith(told + "show kits23_ours --cost. To try the steps: --smoke.\n")
+    assert main([*asked, "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith(f"# {told}")  # which a shell passes over
+    for more in (["--device", "cpu"], ["--profile", "slurm"], ["--smoke"]):
+        assert main([*asked, "--dry-run", *more]) == 0
+        assert told not in capsys.readouterr().out
+
+
 def test_a_card_is_taken_where_there_is_one_and_on_a_cluster(tmp_path, monkeypatch, capsys):
     asked = ["run", "smoke", "--root", str(tmp_path), "--dry-run"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NO_CARD = (
+    "No graphics card is seen here, so everything is for the CPU. What it takes of a card: nnunet_kits recipes show "
+    "{recipe} --cost. To try the steps: --smoke."
+)
+
 
 def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``run``."""
@@ -65,6 +70,8 @@ def run(options: argparse.Namespace) -> Result:
         smoke=options.smoke,
     )
     steps = checked_steps(recipe, settings)
+    if options.device is None and settings.device == "cpu" and recipe.phantoms is None and not settings.smoke:
+        logger.warning(("# " if options.dry_run else "") + NO_CARD.format(recipe=options.recipe))
     if options.graph is not None:
         draw(steps, options.graph)
     return _print(settings, steps) if profile is None else _run(recipe, settings, steps, profile, options.jobs)
