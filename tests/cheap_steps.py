@@ -41,13 +41,17 @@ def run(root, steps, jobs=None, profile="local", environment=None):
     return {outcome.step: outcome for outcome in found}
 
 
-def start(root, steps, profile="local"):
-    """Run them in a session of their own, that can be killed as a whole."""
+def start(root, steps, profile="local", deaf=False):
+    """Run them in a session of their own, that can be killed as a whole; deaf to Ctrl-C as a script's ``&`` makes."""
     file = root / "given.json"
     root.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps([[s.name, s.verb, s.command, s.after] for s in steps]))
     return subprocess.Popen(
-        [sys.executable, __file__, str(root), profile], start_new_session=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(root), profile],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if deaf else signal.SIG_DFL),
     )
 
 

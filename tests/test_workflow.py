@@ -106,8 +106,8 @@ def held_up(tmp_path):
     ]
 
 
-def begin_and_hold(root, steps):
-    process = start(root, steps)
+def begin_and_hold(root, steps, deaf=False):
+    process = start(root, steps, deaf=deaf)
     wait_until(lambda: "begin second" in (events(root) if (folder_of(root).path / "events").exists() else []))
     return process
 
@@ -133,9 +133,7 @@ def test_after_kill_9_the_same_command_goes_on_and_nothing_is_done_twice(tmp_pat
 @pytest.mark.parametrize(("told", "deaf"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_ctrl_c_and_kill_end_all_that_the_run_started_and_meanwhile_no_other_run_works_there(tmp_path, told, deaf):
     steps = held_up(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN if deaf else signal.default_int_handler)  # as a script's "&"
-    process = begin_and_hold(tmp_path, steps)
-    signal.signal(signal.SIGINT, before)
+    process = begin_and_hold(tmp_path, steps, deaf)
     with pytest.raises(WorkflowError, match=rf"another run \(cheap, process {process.pid} on .*\) works there\. Wait"):
         run(tmp_path, steps)
     os.kill(process.pid, told)

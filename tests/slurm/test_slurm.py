@@ -68,7 +68,7 @@ def test_jobs_outlive_a_kill_of_the_run_and_ctrl_c_cancels_them(slurm, tmp_path)
     process = start(tmp_path, steps, "slurm")
     wait_until(lambda: events(tmp_path) == ["begin long", "begin long"], 180)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=150)  # Snakemake is given 120 s
     assert process.returncode == 130
     wait_until(lambda: queued() == [], 90)
 
