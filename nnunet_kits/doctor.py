@@ -55,8 +55,14 @@ class Check:
     advice: str = ""
 
 
+NOT_LOOKED_FOR = Check("our trainers", "warn", "not looked for", f"Mend {TRAINER_VARIABLE} first.")
+"""In place of a failure for each of them, where one variable is the cause."""
+
+
 def run_checks() -> list[Check]:
     """Every check, in the order in which a reader should mend them."""
+    named = check_trainer_folders()
+    found = check_trainers() if named.status != "fail" else [NOT_LOOKED_FOR]
     return [
         check_python(),
         *check_packages(),
@@ -67,8 +73,8 @@ def run_checks() -> list[Check]:
         check_loading(),
         check_unpickling(),
         check_shim(),
-        check_trainer_folders(),
-        *check_trainers(),
+        named,
+        *found,
     ]
 
 

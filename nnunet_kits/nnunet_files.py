@@ -184,7 +184,7 @@ def read_plans(
             raise error(f"{path}: {key} is {content[key]}, but must be an order of 0, 1, 2.{after(advice)}")
     configurations = content["configurations"]
     for name in configurations:
-        found = _inherited(path, name, configurations, error)
+        found = inherited(path, name, configurations, error)
         _checked(path, found, Configuration, error, advice, f"configuration {name}: ")
         lacking = [key for key in NEEDED if found.get(key) is None and not (key == "architecture" and OLD in found)]
         if complete and lacking:
@@ -192,10 +192,20 @@ def read_plans(
     return content
 
 
-def _inherited(
+def inherited(
     path: Path, name: str, configurations: dict[str, dict[str, Any]], error: type[KitsError]
 ) -> dict[str, Any]:
-    """A configuration with what it inherits, as nnU-Net looks it up."""
+    """A configuration with what it inherits, as nnU-Net looks it up.
+
+    Args:
+        path: of the plans, for the message.
+        name: of the configuration.
+        configurations: all of the plans.
+        error: its type.
+
+    Raises:
+        KitsError: of that type: it inherits from none, or from itself.
+    """
     line = [name]
     while (parent := configurations[line[-1]].get("inherits_from")) is not None:
         if not isinstance(parent, str) or parent not in configurations or parent in line:

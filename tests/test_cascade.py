@@ -168,6 +168,16 @@ def test_a_cascade_that_cannot_be_trained_is_refused(planned, arguments, error, 
         load_cascade(*arguments)
 
 
+@pytest.mark.parametrize("configuration", ["3d_lowres", "3d_cascade_fullres"])
+def test_settings_of_every_stage_are_looked_at_before_the_first_fold(planned, configuration):
+    content = cascade_plans()
+    content["configurations"][configuration]["kits_training"] = {"num_iterations": 5}
+    (planned / "nnUNet_preprocessed" / DATASET / "SmallPlans.json").write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match=rf"configuration {configuration}: kits_training has no setting 'num_itera"):
+        load_cascade(220, "SmallPlans", "ResUNetTrainer")
+    load_cascade(220, "SmallPlans", "nnUNetTrainer")  # knows no such settings
+
+
 def test_missing_splits_data_cascade_and_folds_are_refused(planned):
     folder = planned / "nnUNet_preprocessed" / DATASET
     cascade = load_cascade(220, "SmallPlans", "ResUNetTrainer")
@@ -196,6 +206,14 @@ def test_splits_that_leave_a_trained_case_without_a_prediction_are_refused_befor
     for case in "ab":
         predict(cascade.stage, case)
     assert words(train_cascade(cascade, dry_run=True)) == ["220 3d_lowres 0", "220 3d_cascade_fullres 0"]
+
+
+def test_a_device_that_is_not_there_is_told_before_the_first_fold(planned, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cascade = load_cascade(220, "SmallPlans", "ResUNetTrainer")
+    with pytest.raises(TrainingError, match=r"^--device cuda: torch .*\. Give --device cpu"):
+        train_cascade(cascade)
+    assert len(train_cascade(cascade, dry_run=True)) == 4  # what another machine would run
 
 
 def test_a_failing_command_stops_the_driver_with_its_name(planned, tmp_path, monkeypatch):

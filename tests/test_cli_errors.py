@@ -96,3 +96,10 @@ def test_nibabel_says_nothing_beside_our_own_line(tmp_path):
     one, two = done.stderr.splitlines()
     assert "one.nii: neither sform nor qform is set" in one
     assert "two.nii: not a NIfTI image (it is NIfTI-2; save it as NIfTI-1)" in two
+
+
+@pytest.mark.parametrize("given", ["nan", "0", "-8", "inf", "much"])
+def test_a_gpus_memory_is_a_number_above_0(given, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", "-d", "220", "--preset", "KiTSCascadePlans", f"--gpu-memory-gb={given}"])
+    assert f"argument --gpu-memory-gb: {given!r} is not a number above 0" in capsys.readouterr().err

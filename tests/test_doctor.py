@@ -243,3 +243,10 @@ def test_trainers_that_cannot_be_imported_fail(monkeypatch):
     (check,) = doctor.check_trainers()
     assert check.status == "fail"
     assert "cannot be imported" in check.found
+
+
+def test_one_unset_variable_is_not_a_failure_for_every_trainer(monkeypatch):
+    monkeypatch.delenv("nnUNet_extTrainer", raising=False)
+    monkeypatch.setattr(doctor, "check_trainers", lambda: pytest.fail("nothing can be found"))
+    failed = [check.name for check in doctor.run_checks() if "rainer" in check.name]
+    assert failed == ["nnUNet_extTrainer", "our trainers"]

@@ -1,6 +1,7 @@
 """Numbers on the command line: what no verb has a use for is refused before it begins."""
 
 import argparse
+import contextlib
 import math
 
 
@@ -27,3 +28,11 @@ def from_zero(text: str) -> float:
     if not 0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
     return number
+
+
+def above_zero(text: str) -> float:
+    """A number above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")

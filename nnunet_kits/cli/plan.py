@@ -4,6 +4,7 @@ import argparse
 import logging
 
 from nnunet_kits.cli.lines import say_next
+from nnunet_kits.cli.numbers import above_zero
 from nnunet_kits.cli.output import Result
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     plan.add_argument("--preset", metavar="NAME", help="preset, or a .json file of the same form")
     plan.add_argument(
         "--gpu-memory-gb",
-        type=float,
+        type=above_zero,
         metavar="G",
         help="let nnU-Net size patch and batch for this memory, at the preset's spacings (default: the preset's own)",
     )

@@ -13,10 +13,11 @@ from nnunet_kits.cases.splits import read_splits
 from nnunet_kits.environment import find_dataset, nnunet_folder, program
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.model_folder import ModelFolder
-from nnunet_kits.nnunet_files import read_plans
+from nnunet_kits.nnunet_files import inherited, read_plans
 from nnunet_kits.training.fold_state import flags_left
 from nnunet_kits.training.names import is_ours, join_after, parse_trainer_name, split_after
 from nnunet_kits.training.previous_stage import PreviousStage, explain, previous_stage, unusable_predictions
+from nnunet_kits.training.settings import training_settings
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def load_cascade(
         device: where to train.
 
     Raises:
-        TrainingError: no such plans, no cascade in them, no splits, a configuration not preprocessed, or trainers
-            that do not go together.
+        TrainingError: no such plans, no cascade in them, no splits, a configuration not preprocessed or with training
+            settings that are none, or trainers that do not go together.
         TrainerNameError: one of our trainers is misspelt.
     """
     folder = find_dataset(nnunet_folder("nnUNet_preprocessed"), dataset_id)
@@ -78,6 +79,10 @@ def load_cascade(
                 f"{folder.name}: {configuration} of {plans_name} is not preprocessed. "
                 f"Run: nnunet_kits preprocess -d {dataset_id} -p {plans_name} -c {low} {full}"
             )
+    for model in (stage.model, stage.next_model):
+        if is_ours(model.trainer):  # nnU-Net's own know no such settings
+            given = inherited(plans_file, model.configuration, plans["configurations"], TrainingError)
+            training_settings(given, model.configuration)
     return Cascade(stage, _splits(folder), device)
 
 

@@ -153,6 +153,8 @@ def training_settings(
         TrainingError: an unknown setting, a value of the wrong type, or an axis that the patches do not have.
     """
     given = configuration.get(KEY, {})
+    if not isinstance(given, Mapping):
+        raise TrainingError(f"plans, configuration {name}: {KEY} is {given!r}, but must be an object of settings.")
     check_fields(f"plans, configuration {name}: {KEY}", given, SETTINGS)
     for key, value in given.items():
         dimensions = len(configuration.get("patch_size", [0, 0, 0]))
