@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, however often a run is killed."""
 
+import errno
 import glob
 import os
 import shutil
@@ -9,17 +10,36 @@ from pathlib import Path
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of a full disk, of which the system does not say where it happened, name the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""What the system says where a file can have no more bytes."""
+
+
+@contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary sibling of ``path``; rename it to ``path`` when the block ends well, else delete it.
 
     What killed processes left of writing the same file is deleted first.
+
+    Raises:
+        OSError: the disk is full: with ``path`` as its ``filename``.
     """
     for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         if not _is_running(left_over.name.split(".")[-2]):
             left_over.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Files written whole or not at all."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         fail(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told_with_the_file_that_found_no_room(tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised, atomic_path(tmp_path / "a.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "a.txt")
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_and_a_running_ones_stays(tmp_path):

@@ -42,6 +42,24 @@ def test_a_reader_of_the_output_that_ends_early_does_not_make_a_success_of_half_
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_an_output_that_takes_nothing_and_letters_that_its_encoding_lacks_are_told_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "nnunet_kits.cli.main", "phantom"]
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*command, str(tmp_path / "out"), *TREE], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "nnunet_kits: error: standard output: No space left on device. What was finished is kept."
+    )
+    assert "Exception" not in done.stderr
+    done = subprocess.run([*command, str(tmp_path / "größer"), *TREE], capture_output=True, env=ascii_only, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "größer".encode() in done.stdout  # its bytes, as the system has them
+
+
 @pytest.mark.parametrize("verb", ["measure", "report", "postprocess", "evaluate", "restore"])
 @pytest.mark.parametrize("given", ["0", "-3", "1.5", "many"])
 def test_processes_are_one_or_more(verb, given, capsys):

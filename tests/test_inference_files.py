@@ -87,6 +87,14 @@ def test_predicted_files_are_kept_and_overwritten_on_request(cascade, scans, tmp
     assert "1 of 2 were predicted before" in capsys.readouterr().out
     assert (out / "case_00001.nii.gz").stat().st_mtime_ns == before
     assert sorted(json.loads((out / "prediction.json").read_text())["cases"]) == ["case_00001", "case_00002"]
+    stopped = json.loads((out / "prediction.json").read_text())
+    assert sorted(stopped) == ["cases", "made_with"]
+    stopped["under_way"] = ["case_00001"]  # as where a run is killed between a label map and its note
+    del stopped["cases"]["case_00001"]
+    (out / "prediction.json").write_text(json.dumps(stopped))
+    assert main([*arguments, "-o", str(out)]) == 0
+    assert sorted(json.loads((out / "prediction.json").read_text())["cases"]) == ["case_00001", "case_00002"]
+    assert (out / "case_00001.nii.gz").stat().st_mtime_ns != before
     assert main([*arguments, "-o", str(out), "--step", "1"]) == 2
     assert "holds predictions made with other settings (settings)" in capsys.readouterr().err
     good = (out / "prediction.json").read_text()
@@ -98,7 +106,12 @@ def test_predicted_files_are_kept_and_overwritten_on_request(cascade, scans, tmp
     assert main([*arguments, "-o", str(out), "--step", "1", "--overwrite"]) == 0
     assert (out / "case_00001.nii.gz").stat().st_mtime_ns != before
     assert json.loads((out / "plans.json").read_text())["plans_name"] == "SmallPlans"
-    assert (out / "dataset.json").is_file()
+    described = (out / "dataset.json").read_bytes()
+    for damaged in (out / "plans.json", out / "dataset.json"):  # nothing is left to predict, but these are mended
+        damaged.write_bytes(damaged.read_bytes()[:40])
+    assert main([*arguments, "-o", str(out), "--step", "1"]) == 0
+    assert json.loads((out / "plans.json").read_text())["plans_name"] == "SmallPlans"
+    assert (out / "dataset.json").read_bytes() == described
 
 
 def test_a_single_file_can_be_predicted_to_a_single_file(cascade, scans, tmp_path):

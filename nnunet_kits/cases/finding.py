@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def find_label_maps(source: Path, year: str | None = None, endings: Sequence[str
         endings: of the files to take.
 
     Raises:
-        ImageError: no such file or folder, no label map in it, or two of one case.
+        ImageError: no such file or folder, no label map in it, or two of one case; else as :func:`unambiguous`.
     """
     if source.is_file():
         return {case_of(source, endings): source}
@@ -164,14 +165,12 @@ def _scan_of(case: str, data: Path, endings: Sequence[str]) -> Path:
 
 
 def flat_files(folder: Path, endings: Sequence[str] = ENDINGS) -> list[Path]:
-    """The files of a folder that end so, by name; hidden ones are left out, links to nothing are not."""
+    """What ends so in a folder, by name; hidden files are left out.
+
+    A folder, a pipe or a link that leads nowhere is not: whoever reads it says so, else a case would be missed.
+    """
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [f for f in files if f.name.endswith(tuple(endings)) and not f.name.startswith(".") and _is_named_file(f)]
-
-
-def _is_named_file(path: Path) -> bool:
-    """Whether there is a file, or a link that should lead to one: whoever opens it says that it does not."""
-    return path.is_file() or (path.is_symlink() and not path.exists())
+    return [file for file in files if file.name.endswith(tuple(endings)) and not file.name.startswith(".")]
 
 
 def unambiguous(files: Iterable[Path], endings: Sequence[str] = ENDINGS, channel: str = "") -> dict[str, Path]:
@@ -183,10 +182,16 @@ def unambiguous(files: Iterable[Path], endings: Sequence[str] = ENDINGS, channel
         channel: another ending, before those.
 
     Raises:
-        ImageError: two files of one case, or two cases that are one on systems that tell no case of letters.
+        ImageError: two files of one case, two cases that are one on systems that tell no case of letters, or a name that
+            is no text.
     """
     found: dict[str, Path] = {}
     for file in files:
+        if any("\udc80" <= letter <= "\udcff" for letter in file.name):
+            raise ImageError(
+                f"{os.fsencode(file)!r}: its name cannot be read in the encoding {sys.getfilesystemencoding()}. Rename "
+                "the file, or, if the name is right, set PYTHONUTF8=1."
+            )
         case = case_of(file, endings).removesuffix(channel)
         if case in found:
             raise ImageError(f"{case}: both {found[case]} and {file} are there. Move one of them away.")

@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nnunet_kits.atomic import write_text
+from nnunet_kits.atomic import naming, write_text
 from nnunet_kits.errors import KitsError
 
 Stamp = list[int]
@@ -24,7 +24,7 @@ def stamp(file: Path) -> Stamp:
 
 def file_key(*files: Path) -> list[Any]:
     """Path, size and time of files: changes when one of them does."""
-    return [[str(file.resolve()), *stamp(file)] for file in files]
+    return [[os.path.realpath(file), *stamp(file)] for file in files]
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -34,6 +34,10 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+UNDER_WAY = "under_way"
+"""Key of a record: cases that a run has begun; not there when it has ended."""
 
 
 class Record:
@@ -59,6 +63,23 @@ class Record:
     def add(self, case: str, kept: Any) -> None:
         """Note a case that is done."""
         self.cases[case] = kept
+        self.save()
+
+    @property
+    def begun(self) -> list[str]:
+        """Cases that a run set out to make and was stopped at: of their results it is not known whether they count."""
+        return [case for case in self.content.get(UNDER_WAY, ()) if case not in self.cases]
+
+    def begin(self, cases: Iterable[str]) -> None:
+        """Note what is about to be made, for a run that is stopped between a result and its note."""
+        self.content[UNDER_WAY] = sorted({*self.begun, *cases})
+        self.save()
+
+    def end(self, cases: Iterable[str]) -> None:
+        """Forget what was begun, once the run is over."""
+        left = sorted({*self.begun} - {*cases})
+        self.content.pop(UNDER_WAY, None)
+        self.content.update({UNDER_WAY: left} if left else {})
         self.save()
 
     def save(self) -> None:
@@ -96,6 +117,9 @@ def open_record(
         if holds:
             raise error(f"{path}: the folder holds {holds}. Give another folder, or --overwrite.")
         record.cases.update((before or {}).get("cases", {}))
+        begun = (before or {}).get(UNDER_WAY)
+        if isinstance(begun, list) and begun:
+            record.content[UNDER_WAY] = [case for case in begun if isinstance(case, str)]
     record.save()
     return record
 
@@ -117,7 +141,7 @@ class Journal:
     def add(self, key: str, result: Any) -> None:
         """Note a result, which JSON must be able to hold."""
         self.results[key] = result
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write("\n" * self._is_cut() + json.dumps([key, result]) + "\n")
 
     def close(self) -> None:

@@ -4,7 +4,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+
+from nnunet_kits.cli.output import printing
 
 PACKAGE = "nnunet_kits"
 logger = logging.getLogger(__name__)
@@ -27,7 +29,8 @@ class Lines(logging.Handler):
         if "tqdm" in sys.modules and sys.stderr.isatty():
             sys.modules["tqdm"].tqdm.write(text, file=stream)
         else:
-            print(text, file=stream, flush=True)
+            with printing() if stream is sys.stdout else nullcontext():
+                print(text, file=stream, flush=True)
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:

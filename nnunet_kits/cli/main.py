@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         0 when it did its work, 1 when it found something wrong (``doctor``), 2 on bad input, without a verb, or
         where the system refuses a file; 130 when interrupted, 141 when nobody reads its output any more.
     """
+    output.print_anything()
     root = parser()
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
         from nnunet_kits.cli.completion import complete
@@ -77,8 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with output.kept_for_json() if options.json else nullcontext(), shown(options):
             result: output.Result = options.run(options)
-        if options.json:
-            print(output.as_json(result.data))
+        with output.printing():
+            if options.json:
+                print(output.as_json(result.data))
         return result.code
     except KitsError as error:
         print(f"nnunet_kits: error: {error}", file=sys.stderr)
@@ -87,9 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("nnunet_kits: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # what is left to print at the end of the process
+        output.let_go()
         print("nnunet_kits: nobody reads the output any more; run the same command again to go on.", file=sys.stderr)
         return 141
     except RuntimeError as error:
@@ -98,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nnunet_kits: error: {error}: these links lead to no file. Name what they should.", file=sys.stderr)
         return 2
     except OSError as error:
+        output.let_go()
         reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
         print(f"nnunet_kits: error: {reason}. What was finished is kept.", file=sys.stderr)
         return 2

@@ -1,7 +1,9 @@
 """``--json``: the result of a verb as one JSON document on standard output, everything else on standard error."""
 
 import argparse
+import codecs
 import contextlib
+import io
 import json
 import math
 import os
@@ -10,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from nnunet_kits.atomic import naming
 
 
 class Result(NamedTuple):
@@ -27,6 +31,43 @@ class Result(NamedTuple):
 def add_option(verb: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     verb.add_argument("--json", action="store_true", help="print the result as JSON, and all else on standard error")
+
+
+def print_anything() -> None:
+    """Let standard output and standard error take what their encoding has no sign for.
+
+    The bytes of a file's name that are no text are written as they are, other letters by their numbers.
+    """
+    codecs.register_error(ESCAPED, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
+
+
+ESCAPED = "nnunet_kits"
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Print, all of it, and let a full device under standard output be named as that."""
+    with naming(Path("standard output")):
+        yield
+        sys.stdout.flush()
+
+
+def let_go() -> None:
+    """Throw away what standard output did not take, so that Python can end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ a temporary name in the same folder and renamed when complete, so that a kill le
 """
 
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +147,8 @@ def open_nifti(path: Path) -> Iterator[NiftiStream]:
     Raises:
         ImageError: every way of being unreadable, whenever it shows; not a NIfTI image; not three-dimensional.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a named pipe would wait for ever
+        raise ImageError(f"{path}: cannot be read (a pipe or a device, not a file).")
     try:
         with open(path, "rb") as handle:
             if path.name.endswith(".gz"):
@@ -154,7 +157,8 @@ def open_nifti(path: Path) -> Iterator[NiftiStream]:
             else:
                 yield _after_header(path, handle)
     except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file.") from error
+        missing = f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
+        raise ImageError(f"{path}: {missing}.") from error
     except EOFError as error:
         raise ImageError(f"{path}: the gzip file is truncated. Download it again.") from error
     except DAMAGED_GZIP as error:

@@ -159,7 +159,8 @@ def _predict_part(
     record = None
     if cases[0].output != output:
         record = _open_record(folder / RECORD, job, overwrite and begins, by_fold)
-    left = [case for case in cases if overwrite or not case.output.exists()]
+    cut = set(record.begun) if record is not None else set()  # written perhaps, but without their note in the record
+    left = [case for case in cases if overwrite or not case.output.exists() or case.name in cut]
     if record is not None and not overwrite:
         _check_series(record, cases)
     if len(left) < len(cases):
@@ -170,14 +171,16 @@ def _predict_part(
             logger.warning(
                 f"{len(lacking)} of them without --agreement, so they have none; --overwrite does them again."
             )
-    if not left:
-        return refused
     if record is not None:
         _write_nnunet_files(folder, loaded, cases)
+    if not left:
+        return refused
     for remark in loaded.remarks:
         logger.warning(remark)
     workers = _workers(loaded, left, workers)
     failed = refused
+    if record is not None:
+        record.begin(case.name for case in left)
     for case, outcome in _run(job, loaded, left, workers):
         if isinstance(outcome, KitsError):
             failed[case.name] = str(outcome)
@@ -187,6 +190,8 @@ def _predict_part(
             kept = {key: value for key, value in outcome.items() if key != "case"}
             record.add(case.name, {**kept, "folds": job.folds} if by_fold else kept)
         logger.info(_line(outcome))
+    if record is not None:
+        record.end(case.name for case in left)
     if record is not None and compare:
         table = as_table({name: kept["agreement"] for name, kept in record.cases.items() if "agreement" in kept})
         write_text(folder / AGREEMENT, table)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 HEADER = 348
-REFUSED, SAME, EITHER = "refused", "same", "either"
-"""What must come of a file: one line that names it; the result of the whole file; one of both."""
+REFUSED, SAME, EITHER, OTHER = "refused", "same", "either", "other"
+"""What must come of a file: one line that names it; the result of the whole file; one of both; it is another
+file, which may be served or refused."""
 
 
 @dataclass(frozen=True)
@@ -166,29 +167,29 @@ FAULTS: dict[str, Fault] = {
     "spacing 0": Fault(lambda c: with_orientation(1, 0)(_spaced(c, 0.0)), EITHER, EITHER),
     "spacing NaN": Fault(lambda c: with_orientation(1, 0)(_spaced(c, float("nan")))),
     "spacing infinite": Fault(lambda c: with_orientation(1, 0)(_spaced(c, float("inf")))),
-    "a grid 40 mm away": Fault(with_field(292, "f", 4000.0), EITHER, EITHER),
+    "a grid 40 mm away": Fault(with_field(292, "f", 4000.0), OTHER, OTHER),
     # the voxels
-    "slope 2": Fault(with_field(112, "ff", 2.0, 0.0), REFUSED, EITHER),
+    "slope 2": Fault(with_field(112, "ff", 2.0, 0.0), REFUSED, OTHER),
     "slope 0": Fault(with_field(112, "ff", 0.0, 7.0), SAME, SAME),
     "slope NaN": Fault(with_field(112, "ff", float("nan"), 0.0), EITHER, EITHER),
-    "intercept 1.5": Fault(with_field(112, "ff", 1.0, 1.5), REFUSED, EITHER),
-    "an infinite slope": Fault(with_field(112, "ff", float("inf"), 0.0), EITHER, EITHER),
-    "a voxel of 1.5": Fault(one_voxel(1.5), REFUSED, EITHER),
+    "intercept 1.5": Fault(with_field(112, "ff", 1.0, 1.5), REFUSED, OTHER),
+    "an infinite slope": Fault(with_field(112, "ff", float("inf"), 0.0), OTHER, OTHER),
+    "a voxel of 1.5": Fault(one_voxel(1.5), REFUSED, OTHER),
     "a voxel of NaN": Fault(one_voxel(float("nan"))),
     "an infinite voxel": Fault(one_voxel(float("inf"))),
-    "a voxel of 1e30": Fault(one_voxel(1e30), REFUSED, EITHER),
-    "a voxel of -1": Fault(one_voxel(-1), REFUSED, EITHER),
-    "a voxel of 4": Fault(one_voxel(4), REFUSED, EITHER),
-    "a voxel of 256": Fault(one_voxel(256), REFUSED, EITHER),
-    "a voxel of 257": Fault(one_voxel(257), REFUSED, EITHER),
-    "a voxel of 2 to the 53": Fault(one_voxel(2.0**53), REFUSED, EITHER),
+    "a voxel of 1e30": Fault(one_voxel(1e30), REFUSED, OTHER),
+    "a voxel of -1": Fault(one_voxel(-1), REFUSED, OTHER),
+    "a voxel of 4": Fault(one_voxel(4), REFUSED, OTHER),
+    "a voxel of 256": Fault(one_voxel(256), REFUSED, OTHER),
+    "a voxel of 257": Fault(one_voxel(257), REFUSED, OTHER),
+    "a voxel of 2 to the 53": Fault(one_voxel(2.0**53), REFUSED, OTHER),
     "all voxels NaN": Fault(with_voxels(64, "<f8", lambda v: v * np.nan)),
-    "all voxels 0": Fault(with_voxels(64, "<f8", lambda v: v * 0), EITHER, EITHER),
+    "all voxels 0": Fault(with_voxels(64, "<f8", lambda v: v * 0), OTHER, OTHER),
     "as float32": Fault(with_voxels(16, "<f4", lambda v: v), SAME, SAME),
     "as float64": Fault(with_voxels(64, "<f8", lambda v: v), SAME, SAME),
     "as int32": Fault(with_voxels(8, "<i4", lambda v: v), SAME, SAME),
     "as int64": Fault(with_voxels(1024, "<i8", lambda v: v), EITHER, EITHER),
-    "as uint64": Fault(with_voxels(1280, "<u8", lambda v: abs(v)), EITHER, EITHER),
+    "as uint64": Fault(with_voxels(1280, "<u8", lambda v: abs(v)), EITHER, OTHER),
     "as complex": Fault(with_voxels(32, "<c8", lambda v: v)),
     "as RGB": Fault(with_voxels(128, "u1", lambda v: np.repeat(v, 3))),
 }

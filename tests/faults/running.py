@@ -17,6 +17,7 @@ from nifti_faults import EITHER, REFUSED, SAME
 from world import CASES, VICTIM, Job, results
 
 from nnunet_kits.cli.main import main
+from nnunet_kits.environment import SHIM_FOLDER
 
 SECONDS = 60
 """A run that takes longer hangs."""
@@ -38,6 +39,7 @@ class Run:
         left: file -> content of what it left.
         faults: what is wrong with the outcome, in words; empty where all is as promised.
         seconds: it took.
+        kind: of fault.
     """
 
     job: str
@@ -47,6 +49,7 @@ class Run:
     left: dict[str, Any]
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    kind: str = ""
 
     @property
     def outcome(self) -> str:
@@ -63,6 +66,9 @@ def copied(world: Path, to: Path) -> Iterator[Path]:
     os.chdir(to)
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         os.environ[name] = str(to / name)
+    os.environ.update(
+        nnUNet_extTrainer=str(SHIM_FOLDER), nnUNet_n_proc_DA="0", nnUNet_def_n_proc="1", nnUNet_compile="F"
+    )
     try:
         yield to
     finally:
@@ -99,10 +105,10 @@ def run_verb(line: str) -> tuple[int | None, str]:
 
 
 def run_job(world: Path, to: Path, name: str, job: Job, fault: str, change: Callable[[Path], None]) -> Run:
-    """Run a job on a copy of the world that was changed, and look at what it left."""
+    """Run a job on a copy of the world that was changed, and look at what it, or a run before it, left."""
+    before = {file.relative_to(world) for file in world.rglob("*")}
     with copied(world, to) as root:
         change(root)
-        before = set(root.rglob("*"))
         start = time.monotonic()
         code, said = run_verb(job.line)
         run = Run(name, fault, code, said, {}, seconds=time.monotonic() - start)
@@ -121,7 +127,7 @@ def judge(run: Run, job: Job, expected: str, whole: Run) -> Run:
     Args:
         run: on the changed file.
         job: what ran.
-        expected: ``refused``, ``same`` or ``either``.
+        expected: ``refused``, ``same``, ``either`` or ``other``.
         whole: the same job on whole files.
     """
     if run.code is None:
@@ -132,15 +138,16 @@ def judge(run: Run, job: Job, expected: str, whole: Run) -> Run:
         run.faults.append("SERVED: what must be refused")
     if expected == SAME and run.code != 0:
         run.faults.append(f"REFUSED: what is whole: {run.said.strip()}")
-    if expected == SAME and run.code == 0 and run.left != whole.left:
+    if expected in (SAME, EITHER) and run.code == 0:
         others = [name for name in {**whole.left, **run.left} if run.left.get(name) != whole.left.get(name)]
-        run.faults.append(f"OTHER RESULT: {', '.join(sorted(others))}")
+        others = [name for name in others if name != job.victim]  # a note that was changed may stay so
+        run.faults += [f"OTHER RESULT: {', '.join(sorted(others))}"] * bool(others)
     if run.code == 2:
         errors = [line for line in run.said.splitlines() if line.startswith("nnunet_kits: error:")]
         victim = Path(job.victim).name.split(".")[0].removesuffix("_0000")
         if not errors:
             run.faults.append("NOTHING SAID")
-        elif expected in (REFUSED, EITHER) and not any(VICTIM in line or victim in line for line in errors):
+        elif expected != SAME and not any(VICTIM in line or victim in line for line in errors):
             run.faults.append(f"NOT NAMED: {errors[-1]}")
         if any("Traceback" in line for line in run.said.splitlines()):
             run.faults.append("TRACEBACK: shown")

@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import io
 import json
+import pickle
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +34,15 @@ def build(root: Path) -> Path:
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         (root / name).mkdir()
     write_dataset(root / "nnUNet_raw", Path(RAW).name)
-    plans = plans_with(patch=(16, 16, 16))
+    plans = plans_with(
+        patch=(16, 16, 16), kits_training={"num_iterations_per_epoch": 1, "num_val_iterations_per_epoch": 1}
+    )
     write_model_folder(root / "nnUNet_results", plans, "3d_fullres", labels=CLASSES)
     prepared = root / "nnUNet_preprocessed" / Path(RAW).name
     prepared.mkdir()
     (prepared / "SmallPlans.json").write_text(json.dumps({**plans, "dataset_name": Path(RAW).name}))
     (prepared / "dataset.json").write_text(json.dumps(dataset_json(CLASSES)))
+    (prepared / "dataset_fingerprint.json").write_text("{}")  # copied by trainings, not read
     shutil.copy(root / RAW / "splits_final.json", prepared)
     write_rule(root / "rule.json", preparation={"region": {"margin_voxels": [1, 1, 1]}})
     (root / "chain.json").write_bytes((Path(__file__).parents[2] / CHAIN).read_bytes())
@@ -168,19 +173,26 @@ def read_whole(file: Path) -> Any:
         return array.shape, digest(array)
     text = file.read_bytes()
     if file.suffix == ".json":
-        return without_times(json.loads(text))
+        content = json.loads(text)
+        # stamps of files are other in every copy of the world
+        return (
+            [content["settings"], *content["cases"]] if file.name.endswith("_record.json") else without_times(content)
+        )
     if file.suffix == ".csv":
-        return list(csv.reader(text.decode().splitlines()))
+        return list(csv.reader(io.StringIO(text.decode(), newline="")))
+    if file.suffix == ".pkl":
+        return sorted(pickle.loads(text))
     if file.suffix == ".html":
         assert text.rstrip().endswith(b"</html>"), f"{file} has no end"
+        return hashlib.sha256(text).hexdigest()[:16]
     return None
 
 
 def results(root: Path, before: set[Path]) -> dict[str, Any]:
-    """What a run left: file -> content, of all files that were not there before."""
+    """What a run left: file -> content, of all files that were not there before (relative to the root)."""
     found = {}
     for file in sorted(root.rglob("*")):
-        if file.is_file() and file not in before and not file.is_symlink():
+        if file.is_file() and file.relative_to(root) not in before and not file.is_symlink():
             assert not file.name.endswith((".tmp", ".part")), f"{file} is left over"
             found[file.relative_to(root).as_posix()] = read_whole(file)
     return found
