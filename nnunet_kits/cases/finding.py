@@ -182,8 +182,8 @@ def unambiguous(files: Iterable[Path], endings: Sequence[str] = ENDINGS, channel
         channel: another ending, before those.
 
     Raises:
-        ImageError: two files of one case, two cases that are one on systems that tell no case of letters, or a name that
-            is no text.
+        ImageError: two files of one case, two cases that are one on systems that tell no case of letters, or a name
+            that is no text.
     """
     found: dict[str, Path] = {}
     for file in files:

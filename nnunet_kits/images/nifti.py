@@ -6,7 +6,6 @@ a temporary name in the same folder and renamed when complete, so that a kill le
 """
 
 import logging
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -157,8 +156,7 @@ def open_nifti(path: Path) -> Iterator[NiftiStream]:
             else:
                 yield _after_header(path, handle)
     except FileNotFoundError as error:
-        missing = f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "no such file"
-        raise ImageError(f"{path}: {missing}.") from error
+        raise ImageError(f"{path}: no such file.") from error
     except EOFError as error:
         raise ImageError(f"{path}: the gzip file is truncated. Download it again.") from error
     except DAMAGED_GZIP as error:
