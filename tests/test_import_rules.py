@@ -20,8 +20,8 @@ LAYERS = (
     {"planning", "preprocessing", "training", "postprocessing", "derivation", "dicom_output"},
     {"inference"},
     {"recipes", "reporting", "doctor"},
-    {"workflow", "demo", "costs"},
-    {"cli"},
+    {"workflow", "demo", "costs", "segment"},
+    {"cli", "grand_challenge"},
 )
 NO_TORCH = {
     "errors",

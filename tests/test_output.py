@@ -19,6 +19,7 @@ from nnunet_kits.images import choose_series, find_series, series_grid, write_vo
 from nnunet_kits.phantom import write_tree
 from nnunet_kits.planning.presets import preset_names
 from nnunet_kits.preprocessing.dataset import Outcome
+from nnunet_kits.segment import Segmented
 from nnunet_kits.training.names import heads
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "cli.md"
@@ -62,6 +63,7 @@ def stubs(monkeypatch, nnunet, tmp_path):
         ("training.cascade.load_cascade", None),
         ("training.cascade.train_cascade", [["nnUNetv2_train", "220", "3d_lowres", "0"]]),
         ("inference.files.predict_files", {}),
+        ("segment.segment", Segmented(tmp_path, None, tmp_path / "measures.csv", tmp_path / "pictures")),
         ("demo.run_demo", tmp_path / "report.html"),
     ):
         monkeypatch.setattr(f"nnunet_kits.{name}", lambda *arguments, answer=answer, **options: answer)
@@ -84,6 +86,7 @@ def line_of(verb, data, out):
         "preprocess": "-d 220 -p KiTSCascadePlans",
         "cascade": "-d 220 -p KiTSCascadePlans --dry-run",
         "series": f"{data / 'dicom'}",
+        "segment": f"{tree} -o {out}",
         "predict": f"-i {tree} -o {out} --fine {out}",
         "postprocess": f"{data / 'good'} {out} --chain clean",
         "evaluate": f"{data / 'good'} {tree} --year 23 -o {out}",

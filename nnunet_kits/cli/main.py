@@ -28,6 +28,7 @@ VERBS = (
     "status",
     "models",
     "series",
+    "segment",
     "predict",
     "restore",
     "postprocess",

@@ -33,6 +33,7 @@ STRUCTURES: dict[str, Structure] = {
     "kidney": Structure(ANATOMY, KIDNEY, False),
     "kidney_and_mass": Structure(ANATOMY, KIDNEY, False),
     "tumor": Structure(ABNORMAL, ("108369006", "SCT", "Neoplasm"), True),
+    "mass": Structure(ABNORMAL, ("4147007", "SCT", "Mass"), True),
     "cyst": Structure(ABNORMAL, ("367643001", "SCT", "Cyst"), True),
 }
 

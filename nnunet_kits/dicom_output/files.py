@@ -8,7 +8,7 @@ from nnunet_kits.cases.cts import Choice, cts_of
 from nnunet_kits.cases.finding import check_labels_beside, find_label_maps
 from nnunet_kits.dicom_output.measures import write_measures
 from nnunet_kits.dicom_output.segmentation import write_segmentation
-from nnunet_kits.dicom_output.segments import Each, segments_of
+from nnunet_kits.dicom_output.segments import Each, label_of, segments_of
 from nnunet_kits.dicom_output.source import Author, open_source
 from nnunet_kits.errors import ImageError, KitsError, MeasurementError
 from nnunet_kits.images import CT_ENDINGS, CtSource, Series, check_placed, check_same_grid, read_labels
@@ -106,7 +106,8 @@ def write_case(
         return Results(None, None)
     made = write_segmentation(segmentation, source, segments, author)
     write_measures(report, source, measure_task(Task(case, labels, series)), made, segments, author)
-    return Results(segmentation, report, tuple(one.label for one in segments.segments))
+    names = (label_of(author.calls(one.structure), one.component, one.side) for one in segments.segments)
+    return Results(segmentation, report, tuple(names))
 
 
 def _series(folder: Path, source: CtSource) -> Series:

@@ -83,9 +83,10 @@ def _groups(measures: Measures, segmentation: Any, segments: Segments, author: A
     hd = need_highdicom()
     numbers = {(one.structure, one.component, one.side): n for n, one in enumerate(segments.segments, 1)}
     for measure in measures.structures:
-        structure = STRUCTURES[measure.structure]
+        name = author.calls(measure.structure)
+        structure = STRUCTURES[name]
         number = numbers.get((measure.structure, measure.component, measure.side))
-        label = label_of(measure.structure, measure.component, measure.side)
+        label = label_of(name, measure.component, measure.side)
         uid = hd.UID() if number is None else segmentation.SegmentSequence[number - 1].TrackingUID
         common = {
             "tracking_identifier": hd.sr.TrackingIdentifier(uid, label),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.dicom_output.codes import KIDNEY, SIDES, STRUCTURES, coded
-from nnunet_kits.dicom_output.segments import Segment, Segments
+from nnunet_kits.dicom_output.segments import Segment, Segments, label_of
 from nnunet_kits.dicom_output.source import (
     NAME,
     RESEARCH,
@@ -101,10 +101,11 @@ def _described(number: int, segment: Segment, author: Author) -> Any:
     hd = need_highdicom()
     from pydicom.sr.codedict import codes
 
-    structure, kidney = STRUCTURES[segment.structure], coded(KIDNEY)
+    name, kidney = author.calls(segment.structure), coded(KIDNEY)
+    structure, label = STRUCTURES[name], label_of(name, segment.component, segment.side)
     made = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=segment.label,
+        segment_label=label,
         segmented_property_category=coded(structure.category),
         segmented_property_type=coded(structure.type),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
@@ -112,7 +113,7 @@ def _described(number: int, segment: Segment, author: Author) -> Any:
             NAME, codes.cid7162.ArtificialIntelligence, VERSION, parameters=author.parameters
         ),
         tracking_uid=hd.UID(),
-        tracking_id=segment.label,
+        tracking_id=label,
         anatomic_regions=[kidney] if structure.is_lesion else None,
         display_color=hd.color.CIELabColor.from_rgb(*LABEL_COLOURS[Label[segment.structure.upper()]]),
     )

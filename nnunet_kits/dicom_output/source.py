@@ -25,9 +25,15 @@ class Author:
 
     Attributes:
         model: the model's name; empty where it is not known.
+        masses: whether what it labels as tumors are any masses, cysts too.
     """
 
     model: str = ""
+    masses: bool = False
+
+    def calls(self, structure: str) -> str:
+        """What it says that a structure is: ``mass`` for ``tumor`` where it does not tell cysts apart."""
+        return "mass" if self.masses and structure == "tumor" else structure
 
     @property
     def parameters(self) -> dict[str, str]:

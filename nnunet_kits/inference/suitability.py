@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.label_names import written
+from nnunet_kits.labels import REGION_LABEL, Label
 from nnunet_kits.nnunet_files import read_dataset_json
 
 NO_CT = re.compile(r"\b(mr|mri|t1\w*|t2\w*|flair|dwi|adc|pet|us|ultrasound|x-?ray|rgb)\b")
@@ -16,6 +18,10 @@ KIDNEY_WORDS = frozenset(
     "parenchyma cortex medulla region and left right of with other".split()
 )
 """Of these words names of labels are made that are kidneys and what grows in them."""
+
+CYSTS = frozenset("cyst cysts".split())
+MASSES = frozenset("mass masses lesion lesions".split())
+TUMORS = MASSES | frozenset("tumor tumour tumors tumours neoplasm cancer".split())
 
 
 def dataset_of(folder: Path) -> dict[str, Any] | None:
@@ -81,6 +87,44 @@ def kidney_values(
     return None
 
 
+def check_meaning(where: str, dataset_json: Mapping[str, Any]) -> bool:
+    """Refuse a model whose values mean something else than KiTS's: measures, reports and DICOM go by values.
+
+    Args:
+        where: the model, for messages.
+        dataset_json: of the model, or of a system.
+
+    Returns:
+        Whether its tumors are any masses, cysts too: it has a label of that name, and none for cysts.
+
+    Raises:
+        InferenceError: a label of another name or value.
+    """
+    values = written(dataset_json)
+    for name, value in values.items():
+        if _meaning(name, dataset_json) != value:
+            raise InferenceError(
+                f"{where}: its label {value} is {name}, but measures, reports and DICOM take 1 for kidney, 2 for tumor "
+                "(or mass) and 3 for cyst. Take another model, or predict alone (nnunet_kits predict)."
+            )
+    masses = any(_words(name) & MASSES for name, value in values.items() if value == Label.TUMOR)
+    return masses and Label.CYST not in values.values()
+
+
+def _meaning(name: str, dataset_json: Mapping[str, Any]) -> Label | None:
+    """Which of KiTS's labels a model's label or region is; None where it is no part of a kidney."""
+    if name in REGION_LABEL and isinstance(dataset_json["labels"][name], list | tuple):
+        return REGION_LABEL[name]
+    if not _is_kidneys(name):
+        return None
+    words = _words(name)
+    return Label.CYST if words & CYSTS else Label.TUMOR if words & TUMORS else Label.KIDNEY
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[a-z]+", name.lower()))
+
+
 def _is_kidneys(name: str) -> bool:
-    words = re.findall(r"[a-z]+", name.lower())
-    return bool(words) and set(words) <= KIDNEY_WORDS
+    words = _words(name)
+    return bool(words) and words <= KIDNEY_WORDS

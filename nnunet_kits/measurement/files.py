@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from io import StringIO
@@ -63,7 +64,29 @@ def measure_files(
     files = find_label_maps(labels, endings=CT_ENDINGS)
     check_labels_beside(labels)
     scans = cts_of(files, images, choice) if images else {}
-    tasks = {case: Task(case, file, scans.get(case)) for case, file in files.items()}
+    return measure_cases(files, scans, output, min_volume_ml, workers)
+
+
+def measure_cases(
+    labels: Mapping[str, Path],
+    images: Mapping[str, CtSource],
+    output: Path,
+    min_volume_ml: float = 0.0,
+    workers: int = 1,
+) -> tuple[dict[str, Measures], dict[str, str]]:
+    """:func:`measure_files` for files that are known.
+
+    Args:
+        labels: case -> label map.
+        images: case -> CT, for the cases that have one.
+        output: folder for the results.
+        min_volume_ml: smaller lesions are left out.
+        workers: processes.
+
+    Returns:
+        Case -> measures, and case -> why it failed.
+    """
+    tasks = {case: Task(case, file, images.get(case)) for case, file in labels.items()}
     output.mkdir(parents=True, exist_ok=True)
     journal = Journal(output / JOURNAL)
     keys = {
