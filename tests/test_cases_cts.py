@@ -64,9 +64,10 @@ def test_files_are_one_case_named_by_their_folder(patients):
     assert pickle.loads(pickle.dumps(source)) == source  # as worker processes get it
 
 
-def test_several_folders_are_taken_together_and_two_of_one_name_refused(patients, tmp_path):
+def test_several_folders_are_taken_together_an_unclear_one_is_named_and_two_of_one_name_are_refused(patients, tmp_path):
     top = patients / "DICOM"
-    assert list(find_cts([top / "PAT2", top / "PAT0"]).sources) == ["PAT0", "PAT2"]
+    found = find_cts([top / "PAT2", top / "PAT1", top / "PAT0"])
+    assert (list(found.sources), list(found.refused)) == (["PAT0", "PAT2"], ["PAT1"])
     shutil.copytree(top / "PAT0", tmp_path / "PAT0")
     with pytest.raises(ImageError, match="PAT0: there are two CTs of this name"):
         find_cts([top / "PAT0", tmp_path / "PAT0"])

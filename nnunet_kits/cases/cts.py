@@ -48,24 +48,14 @@ def find_cts(source: Path | Sequence[Path], choice: Choice | None = None, ending
 
     Raises:
         ImageError: nothing there, two CTs of one case, a scan of several channels; no or several series that could be
-            meant, where there is one case; a choice where there is no DICOM.
+            meant, where there is one path and one case; a choice where there is no DICOM.
         KitsError: DICOM, but pydicom is not installed.
     """
     paths = [source] if isinstance(source, Path) else list(source)
-    if all(path.is_file() and is_dicom(path) and not path.name.endswith(tuple(endings)) for path in paths):
+    if all(_is_dicom_file(path, endings) for path in paths):
         found = find_series(paths if len(paths) > 1 else paths[0])
         return Cts({paths[0].resolve().parent.name: _chosen(found, choice)}, {})
-    if len(paths) > 1:
-        return _together([find_cts(path, choice, endings) for path in paths])
-    if paths[0].is_dir() and not holds_scans(paths[0], endings):
-        cases = patients(paths[0])
-        if cases:
-            return _chosen_of_all(cases, choice)
-    if choice is not None and choice != Choice():
-        raise ImageError(
-            f"{paths[0]}: holds no DICOM, so --series and --resample-tilt have no meaning. Leave them out."
-        )
-    return Cts(dict(find_scans(_header_of(paths[0], endings), endings)), {})
+    return _together([_find_in(path, choice, endings, len(paths) == 1) for path in paths])
 
 
 def cts_of(cases: Iterable[str], images: Path, choice: Choice | None = None) -> dict[str, CtSource]:
@@ -133,6 +123,19 @@ def patients(folder: Path) -> dict[str, Found]:
     return found
 
 
+def _find_in(path: Path, choice: Choice | None, endings: Sequence[str], alone: bool) -> Cts:
+    """:func:`find_cts` for one of the paths; ``alone`` where it is the only one."""
+    if _is_dicom_file(path, endings):
+        return _chosen_of_all({path.resolve().parent.name: find_series(path)}, choice, alone)
+    if path.is_dir() and not holds_scans(path, endings):
+        cases = patients(path)
+        if cases:
+            return _chosen_of_all(cases, choice, alone)
+    if choice is not None and choice != Choice():
+        raise ImageError(f"{path}: holds no DICOM, so --series and --resample-tilt have no meaning. Leave them out.")
+    return Cts(dict(find_scans(_header_of(path, endings), endings)), {})
+
+
 def _together(parts: Sequence[Cts]) -> Cts:
     """What several paths hold.
 
@@ -156,18 +159,23 @@ def _chosen(found: Found, choice: Choice | None) -> CtSource:
     return choose_series(found, choice.series, choice.resample)
 
 
-def _chosen_of_all(cases: dict[str, Found], choice: Choice | None) -> Cts:
-    """A series of each case; what is wrong with a single case is an error."""
+def _chosen_of_all(cases: dict[str, Found], choice: Choice | None, alone: bool) -> Cts:
+    """A series of each case; what is wrong with the only case of the only path is an error."""
     sources: dict[str, CtSource] = {}
     refused: dict[str, str] = {}
     for name, found in cases.items():
         try:
             sources[name] = _chosen(found, choice)
         except ImageError as error:
-            if len(cases) == 1:
+            if alone and len(cases) == 1:
                 raise
             refused[name] = str(error)
     return Cts(sources, refused)
+
+
+def _is_dicom_file(path: Path, endings: Sequence[str]) -> bool:
+    """Whether a file is DICOM, and not one of another format."""
+    return path.is_file() and is_dicom(path) and not path.name.endswith(tuple(endings))
 
 
 def _is_dicom_folder(folder: Path) -> bool:

@@ -107,7 +107,10 @@ def segment(
     if measures:
         report = output / REPORT
         shown = {case: (images[case], labels[case]) for case in measures}
-        _report(report, shown, _facts(source, models, author, failed), viewer_mb, workers)
+        intro = f"{len(shown)} {'CT' if len(shown) == 1 else 'CTs'}"
+        intro += f"; of {', '.join(failed)} results are missing, see What was run" if failed else ""
+        intro += ".\n\nResearch use only: not for diagnosis or treatment."
+        _report(report, intro, shown, _facts(source, models, author, failed), viewer_mb, workers)
     patients = {
         case: Patient(labels[case], found, made.segmentation, made.report)
         for case, found in measures.items()
@@ -145,6 +148,7 @@ def _write_dicom(
 
 def _report(
     path: Path,
+    intro: str,
     shown: Mapping[str, tuple[CtSource, Path]],
     facts: Sequence[tuple[str, str]],
     viewer_mb: float | None,
@@ -159,7 +163,7 @@ def _report(
     write_report(
         path,
         title="Kidney, tumor and cyst segmentation",
-        intro=f"{len(cases)} {'CT' if len(cases) == 1 else 'CTs'}. Research use only: not for diagnosis or treatment.",
+        intro=intro,
         cases=cases,
         facts=facts,
         viewer_mb=viewer_mb,
