@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import pytest
 import SimpleITK
 from dicom_series import write_series
 from PIL import Image
-from small_models import plans_with, write_model_folder
+from small_models import ByIntensity, plans_with, write_model_folder
+from small_models import model as small_model
+from small_plans import CLASSES
 from test_images_formats import ORIGIN, SPACING, image_of
-from test_predict_dicom import ct
+from test_inference import abdomen
 
 from nnunet_kits.cli.main import main
 from nnunet_kits.cli.output import as_json
@@ -33,11 +36,26 @@ SR = {
 """Name and derivation of a quantity in structured reports -> column of measures.csv."""
 
 
+def ct():
+    """HU (columns, rows, slices): two kidneys, each with a tumor, and a cyst in one, by the values of ByIntensity."""
+    image = abdomen((14, 40, 36), ((7, 20, 10), (7, 20, 28)))
+    image[5:8, 17:20, 7:9] = 300
+    return image.astype(np.int16).transpose(2, 1, 0)
+
+
+def model_of(nnunet, monkeypatch, labels):
+    """A model folder, which is loaded as a network of two folds that names voxels by their HU."""
+    plans = {**plans_with(spacing=SPACING[::-1]), "image_reader_writer": "SimpleITKIO"}
+    folder = write_model_folder(nnunet / "nnUNet_results", plans, "3d_fullres", labels=labels)
+    made = small_model(ByIntensity(len(labels)), plans, labels=labels)
+    loaded = replace(made, folder=folder, weights=made.weights * 2)
+    monkeypatch.setattr("nnunet_kits.inference.jobs.load_model", lambda *_: loaded)
+    return folder
+
+
 @pytest.fixture
-def model(nnunet):
-    """Of random weights, without flips: a label map of many pieces."""
-    plans = {**plans_with(spacing=(2.7, 0.6, 0.9)), "image_reader_writer": "SimpleITKIO"}
-    return write_model_folder(nnunet / "nnUNet_results", plans, "3d_lowres", folds=(0, 1), seed=12)
+def model(nnunet, monkeypatch):
+    return model_of(nnunet, monkeypatch, CLASSES)
 
 
 def line(source, out, model, *more):
@@ -238,15 +256,15 @@ def renamed(model, labels):
     (model / "dataset.json").write_text(json.dumps({**described, "labels": labels}))
 
 
-def test_a_model_of_masses_gives_masses_in_dicom(model, patients, tmp_path):
-    plans = plans_with(spacing=(2.7, 0.6, 0.9))
-    labels = {"background": 0, "kidney": 1, "mass": 2}
-    folder = write_model_folder(tmp_path / "other", plans, "3d_lowres", labels=labels, seed=12)
+def test_a_model_of_masses_gives_masses_in_dicom(nnunet, patients, tmp_path, monkeypatch):
+    folder = model_of(nnunet, monkeypatch, {"background": 0, "kidney": 1, "mass": 2})
     found = segment(patients / "anna", tmp_path / "out", Models((str(folder),), mirror=False))
     segments = pydicom.dcmread(found.cases["anna"].segmentation).SegmentSequence
-    types = {(one.SegmentLabel.split()[0], one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning) for one in segments}
-    assert ("Mass", "Mass") in types
-    assert "Neoplasm" not in {meaning for _, meaning in types}
+    types = [(one.SegmentLabel, one.SegmentedPropertyTypeCodeSequence[0].CodeMeaning) for one in segments]
+    kidneys, masses = types[:2], types[2:]
+    assert kidneys == [("Kidney, right", "Kidney"), ("Kidney, left", "Kidney")]
+    assert masses == [("Mass 1, right", "Mass"), ("Mass 2, left", "Mass")]
+    assert {name for name, _ in of_structured_report(found.cases["anna"].structured_report)} >= {"Mass 1, right"}
     assert "of this model any renal mass, cysts too" in found.report.read_text()
 
 
