@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.images import check_names
 from nnunet_kits.inference.label_names import written
-from nnunet_kits.labels import REGION_LABEL, Label
+from nnunet_kits.labels import Label
 from nnunet_kits.nnunet_files import read_dataset_json
 
 NO_CT = re.compile(r"\b(mr|mri|t1\w*|t2\w*|flair|dwi|adc|pet|us|ultrasound|x-?ray|rgb)\b")
@@ -19,9 +20,8 @@ KIDNEY_WORDS = frozenset(
 )
 """Of these words names of labels are made that are kidneys and what grows in them."""
 
-CYSTS = frozenset("cyst cysts".split())
 MASSES = frozenset("mass masses lesion lesions".split())
-TUMORS = MASSES | frozenset("tumor tumour tumors tumours neoplasm cancer".split())
+"""Words for what may be a tumor or a cyst."""
 
 
 def dataset_of(folder: Path) -> dict[str, Any] | None:
@@ -98,27 +98,18 @@ def check_meaning(where: str, dataset_json: Mapping[str, Any]) -> bool:
         Whether its tumors are any masses, cysts too: it has a label of that name, and none for cysts.
 
     Raises:
-        InferenceError: a label of another name or value.
+        KitsError: a label of another value, or whose name is another structure's.
     """
     values = written(dataset_json)
-    for name, value in values.items():
-        if _meaning(name, dataset_json) != value:
-            raise InferenceError(
-                f"{where}: its label {value} is {name}, but measures, reports and DICOM take 1 for kidney, 2 for tumor "
-                "(or mass) and 3 for cyst. Take another model, or predict alone (nnunet_kits predict)."
-            )
+    if others := [f"{value} {name}" for name, value in values.items() if value not in list(Label)]:
+        some = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        raise InferenceError(
+            f"{where}: labels {some}, but measures, reports and DICOM have 1 kidney, 2 tumor (or mass) and 3 cyst alone. "
+            "Take a model of kidneys; one of other organs may find them (--coarse)."
+        )
+    check_names(((value, name) for name, value in values.items()), where)
     masses = any(_words(name) & MASSES for name, value in values.items() if value == Label.TUMOR)
     return masses and Label.CYST not in values.values()
-
-
-def _meaning(name: str, dataset_json: Mapping[str, Any]) -> Label | None:
-    """Which of KiTS's labels a model's label or region is; None where it is no part of a kidney."""
-    if name in REGION_LABEL and isinstance(dataset_json["labels"][name], list | tuple):
-        return REGION_LABEL[name]
-    if not _is_kidneys(name):
-        return None
-    words = _words(name)
-    return Label.CYST if words & CYSTS else Label.TUMOR if words & TUMORS else Label.KIDNEY
 
 
 def _words(name: str) -> frozenset[str]:

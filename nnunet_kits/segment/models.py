@@ -64,7 +64,7 @@ class Models:
             Whether what they label as tumors are any masses, cysts too.
 
         Raises:
-            InferenceError: a model that is not installed, does not fit, or has other labels.
+            KitsError: a model that is not installed, does not fit, or has other labels.
         """
         if self.system is None:
             chosen = self._chosen()

@@ -84,9 +84,10 @@ def segment(
         overwrite: make again what is there.
 
     Raises:
-        InferenceError: models that are not there, do not fit or have other labels; too little memory.
+        InferenceError: models that are not there or do not fit; too little memory.
         ImageError: no CT, or a single one that cannot be taken.
-        KitsError: the folder holds results of other patients or settings; DICOM without the extra ``dicom``.
+        KitsError: models of other labels; the folder holds results of other patients or settings; DICOM, but the
+            extra ``dicom`` is not installed.
     """
     models = models or Models()
     author = Author(models.name, models.check())
