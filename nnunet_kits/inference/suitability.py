@@ -104,7 +104,7 @@ def check_meaning(where: str, dataset_json: Mapping[str, Any]) -> bool:
     if others := [f"{value} {name}" for name, value in values.items() if value not in list(Label)]:
         some = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         raise InferenceError(
-            f"{where}: labels {some}, but measures, reports and DICOM have 1 kidney, 2 tumor (or mass) and 3 cyst alone. "
+            f"{where}: labels {some}, but measures, reports and DICOM have 1 kidney, 2 tumor (or mass), 3 cyst alone. "
             "Take a model of kidneys; one of other organs may find them (--coarse)."
         )
     check_names(((value, name) for name, value in values.items()), where)
