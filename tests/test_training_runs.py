@@ -11,6 +11,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 from nnunetv2.training.logging.nnunet_logger import MetaLogger
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from small_data import CASES, FORMS, small_dataset_json, small_plans, write_low_resolution_predictions
+from typed import work_in_threads
 
 from nnunet_kits.architectures import pretrained
 from nnunet_kits.errors import TrainingError
@@ -127,7 +128,9 @@ def test_a_trainer_is_found_trains_is_killed_goes_on_where_it_was_and_its_model_
     assert set(np.unique(predict(again, small, form))) <= {0, 1, 2, 3}
 
 
-def test_a_training_without_deep_supervision_and_with_a_limit_of_its_own_goes_on_validates_and_predicts(small):
+def test_a_training_without_deep_supervision_and_with_a_limit_of_its_own_goes_on_validates_and_predicts(
+    small, monkeypatch
+):
     settings = {"deep_supervision": False, "gradient_clipping": "none", "mixed_precision": False, "save_every": 1}
     options = {"settings": settings}
     killed = make("PlannedUNetTrainer_2epochs", **options)
@@ -136,6 +139,7 @@ def test_a_training_without_deep_supervision_and_with_a_limit_of_its_own_goes_on
     assert_same_state(killed, again)
     again.run_training()
     assert np.isfinite(again._logged("val_losses")).all()
+    work_in_threads(monkeypatch)
     again.perform_actual_validation()
     assert (Path(again.output_folder) / "validation" / "summary.json").is_file()
     assert set(np.unique(predict(again, small, "classes"))) <= {0, 1, 2, 3}
