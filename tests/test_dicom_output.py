@@ -329,6 +329,19 @@ def test_labels_without_their_series_are_refused(tmp_path, capsys):
     assert "has no FrameOfReferenceUID" in capsys.readouterr().err
 
 
+def test_of_an_uneven_series_nothing_is_written_and_nothing_is_advised_that_this_verb_cannot_do(tmp_path, capsys):
+    labels = kidneys()
+    write_series(tmp_path / "ct", phantom(labels.shape), change=lambda number, made: number != 5)
+    write_volume(tmp_path / "case_1.nii.gz", labels, np.diag([-1.0, -1, 1, 1]))
+    out = tmp_path / "out"
+    assert main(["dicom", str(tmp_path / "case_1.nii.gz"), str(tmp_path / "ct"), "-o", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "1 slices are missing, the first after slice 5 of" in told
+    assert "--resample-tilt of predict, measure and report" in told
+    assert "results of a resampled series cannot be written as DICOM" in told
+    assert not out.exists()
+
+
 def test_slices_of_several_frames_of_reference_are_referred_to_with_a_warning(tmp_path, caplog):
     labels = kidneys()
 

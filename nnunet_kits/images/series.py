@@ -17,7 +17,10 @@ from nnunet_kits.images.frames import Frame
 from nnunet_kits.images.stacks import Stack, is_placed, stack_of
 from nnunet_kits.images.verdicts import SAME_DIRECTION, Use, verdict
 
-RESAMPLE = "Export it again, or resample it knowingly with --resample-tilt."
+RESAMPLE = (
+    "Export it again, or resample it knowingly with --resample-tilt of predict, measure and report; results of a "
+    "resampled series cannot be written as DICOM, since they do not lie on its slices."
+)
 
 
 @dataclass(frozen=True)
