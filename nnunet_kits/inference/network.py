@@ -6,8 +6,10 @@ It is built only where its plans name networks and layers: see :mod:`nnunet_kits
 import contextlib
 import inspect
 import io
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +18,10 @@ from nnunetv2.utilities.label_handling.label_handling import determine_num_input
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunet_kits.environment import SHIM_FOLDER, TRAINER_VARIABLE
 from nnunet_kits.errors import InferenceError, KitsError
+from nnunet_kits.training.names import is_ours, parse_trainer_name
+from nnunet_kits.training.networks import network_of, planned_network
 from nnunet_kits.training.plan_classes import check_names, names_in
 
 BAD_VALUE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError)
@@ -50,14 +55,13 @@ def build_network(
         warnings.filterwarnings("ignore", "Network class .* not found")  # of old plans: nnU-Net looks further
         warnings.filterwarnings("ignore", ".*torch.jit.*")  # what nnU-Net's trainer tree imports still uses it
         try:
-            found = recursive_find_trainer_class_by_name(trainer)
+            build = _builder(trainer)
         except RuntimeError as error:
             raise InferenceError(
                 f"nnU-Net finds no trainer {trainer!r}, with which the model was trained. Install it, or name its "
                 "folder in nnUNet_extTrainer."
             ) from error
         try:
-            build = found.build_network_architecture
             channels = determine_num_input_channels(plans, configuration, dict(dataset_json))
             heads = plans.get_label_manager(dict(dataset_json)).num_segmentation_heads
             if "plans_manager" in inspect.signature(build).parameters:
@@ -74,6 +78,21 @@ def build_network(
                 f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). Copy them from the training again."
             ) from error
     return network
+
+
+def _builder(trainer: str) -> Callable[..., nn.Module]:
+    """What builds a trainer's network: found by nnU-Net's own look-up, unless it is known what that would find.
+
+    The look-up imports nnU-Net's trainer and, for a name that is not its own, its whole tree of trainers with all that
+    they use: more modules than torch has.
+    """
+    if trainer == "nnUNetTrainer":
+        return planned_network
+    first = os.environ.get(TRAINER_VARIABLE, "").split(os.pathsep)[0]
+    if is_ours(trainer) and os.path.realpath(first) == str(SHIM_FOLDER):  # nobody is asked before us
+        return partial(network_of, parse_trainer_name(trainer))
+    found: Callable[..., nn.Module] = recursive_find_trainer_class_by_name(trainer).build_network_architecture
+    return found
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], where: str) -> None:

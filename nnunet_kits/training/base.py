@@ -1,6 +1,5 @@
 """The one trainer class behind every name: nnU-Net's trainer with our network, loss, optimisation and safeguards."""
 
-import dataclasses
 import os
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,9 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
-from nnunet_kits.architectures import NETWORKS
-from nnunet_kits.architectures.precision import in_float32
-from nnunet_kits.architectures.topology import Topology
 from nnunet_kits.architectures.unused import freeze_unused
 from nnunet_kits.augmentation import set_pipeline
 from nnunet_kits.augmentation.pipeline import accelerate, stock_is_asked_for
@@ -30,16 +25,13 @@ from nnunet_kits.training import augmentations, compatibility, frequencies, load
 from nnunet_kits.training.clipping import ClippingScaler
 from nnunet_kits.training.feeding import Feed, is_said_after
 from nnunet_kits.training.names import PLANNED
+from nnunet_kits.training.networks import network_of, settings_of
 from nnunet_kits.training.plan_classes import LAYERS, check_names, names_in
-from nnunet_kits.training.published import PUBLISHED
 from nnunet_kits.training.safeguards import SafeTrainer
 from nnunet_kits.training.sampling import DEFAULT_SAMPLING, SAMPLINGS
 from nnunet_kits.training.schedules import is_lowest, stalls
-from nnunet_kits.training.settings import LOWEST_LOSS, TrainingSettings, training_settings
+from nnunet_kits.training.settings import LOWEST_LOSS, TrainingSettings
 from nnunet_kits.training.weights import class_weights, stated_weights
-
-TOPOLOGY = tuple(field.name for field in dataclasses.fields(Topology))
-"""What our networks take from any plans file; blocks, norms and activations are their own."""
 
 
 class _TrainingEnds(Exception):
@@ -82,8 +74,7 @@ class KitsTrainer(SafeTrainer):
     @classmethod
     def _settings_of(cls, manager: ConfigurationManager, name: str) -> TrainingSettings:
         """Those of the plans, and of the published system where the plans have none."""
-        usual = PUBLISHED[cls.parts.published].settings if cls.parts.published else None
-        return training_settings(manager.configuration, name, usual)
+        return settings_of(cls.parts, manager, name)
 
     def _take_settings(self) -> None:
         """Settings first, then the parts of the name, then nnU-Net's own."""
@@ -163,32 +154,7 @@ class KitsTrainer(SafeTrainer):
             TrainingError: the plans state no topology, or too few stages for deep supervision.
         """
         channels = (num_input_channels, num_output_channels)
-        given = configuration_manager.network_arch_init_kwargs
-        missing = [key for key in TOPOLOGY if key not in given]
-        if missing and cls.parts.network != PLANNED:
-            raise TrainingError(
-                f"{cls.__name__}: plans {plans_manager.plans_name} describe a "
-                f"{configuration_manager.network_arch_class_name} without {', '.join(missing)}, from which "
-                f"{cls.parts.network} takes its topology. Use nnU-Net's own plans or one of ours."
-            )
-        if enable_deep_supervision:
-            stages = len(configuration_manager.pool_op_kernel_sizes)
-            compatibility.check_stages(cls.__name__, plans_manager.plans_name, stages)
-        if cls.parts.network == PLANNED:
-            network = nnUNetTrainer.build_network_architecture(
-                plans_manager, configuration_manager, *channels, enable_deep_supervision
-            )
-        else:
-            network = get_network_from_plans(
-                NETWORKS[cls.parts.network].factory,
-                {key: given[key] for key in TOPOLOGY},
-                ["conv_op"],
-                *channels,
-                allow_init=True,
-                deep_supervision=enable_deep_supervision,
-            )
-        settings = cls._settings_of(configuration_manager, plans_manager.plans_name)
-        return network if settings.mixed_precision else in_float32(network)
+        return network_of(cls.parts, plans_manager, configuration_manager, *channels, enable_deep_supervision)
 
     def set_deep_supervision_enabled(self, enabled: bool) -> None:
         """Switch the outputs at lower resolutions on or off, where the training has them."""
