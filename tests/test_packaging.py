@@ -15,8 +15,9 @@ from nnunet_kits.doctor import PYTHONS
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "nnunet_kits"
 SETUP = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-OPTIONAL = {"segmentation-models-pytorch", "pydicom", "highdicom", "pyyaml"}
-"""Of extras: imported by the one network that needs it, where DICOM is read and written, and where a recipe is run."""
+OPTIONAL = {"segmentation-models-pytorch", "pydicom", "highdicom", "openvino", "pyyaml"}
+"""Of extras: imported by the one network that needs it, where DICOM is read and written, where OpenVINO runs
+networks, and where a recipe is run."""
 
 
 def promised(keyword):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nnunet_kits import __version__
 from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.agreement import members_of
+from nnunet_kits.inference.backends import Backend
 from nnunet_kits.inference.chosen import Chosen, ChosenModels
 from nnunet_kits.inference.coarse_to_fine import Settings, check_models, predict_array
 from nnunet_kits.inference.memory import ROI_SHARE, bytes_needed, bytes_of_members, bytes_of_system
@@ -50,6 +51,7 @@ class Job:
         checkpoints: model folder and file, of the models that have a checkpoint of their own.
         orientations: model folder and axes, of the models that were trained on turned scans.
         postprocessing: a chain that is done to every label map, or None.
+        backend: what runs the networks: ``torch``, or ``openvino`` on the CPU.
     """
 
     fine: tuple[str, ...]
@@ -64,6 +66,7 @@ class Job:
     checkpoints: tuple[tuple[str, str], ...] = ()
     orientations: tuple[tuple[str, str], ...] = ()
     postprocessing: str | None = None
+    backend: Backend = "torch"
 
     @classmethod
     def of(cls, models: ChosenModels, **options: Any) -> "Job":
@@ -86,7 +89,7 @@ class Job:
     def made_with(self) -> dict[str, Any]:
         """What decides over the label maps, as it stands in a record."""
         made = {"version": __version__, **asdict(self), "settings": self.settings.as_json()}
-        for key in ("device", "trust"):
+        for key in ("device", "backend", "trust"):
             made.pop(key)
         for key in _LATER:
             if not made[key]:
@@ -107,6 +110,7 @@ class SystemJob:
         whole_if_empty: where a stage found nothing to crop to, go on with the whole scan.
         checkpoints: model folder and file, of the models that have a checkpoint of their own.
         trust: run the code that the models' files ask for.
+        backend: what runs the networks: ``torch``, or ``openvino`` on the CPU.
     """
 
     system: System
@@ -117,6 +121,7 @@ class SystemJob:
     whole_if_empty: bool = False
     checkpoints: tuple[tuple[str, str], ...] = ()
     trust: bool = False
+    backend: Backend = "torch"
     save_probabilities: bool = field(default=False, init=False)
 
     @classmethod
@@ -154,7 +159,7 @@ class SystemJob:
     def made_with(self) -> dict[str, Any]:
         """What decides over the label maps, as it stands in a record."""
         made = {"version": __version__, **asdict(self), "models": dict(self.models)}
-        for key in ("device", "trust", "save_probabilities"):
+        for key in ("device", "backend", "trust", "save_probabilities"):
             made.pop(key)
         if not made["checkpoints"]:
             made.pop("checkpoints")
@@ -174,7 +179,7 @@ class CoarseToFine:
 
         def loaded(folder: str) -> Model:
             checkpoint, orientation = checkpoints.get(folder, job.checkpoint), orientations.get(folder)
-            return load_model(Path(folder), device, job.folds, checkpoint, job.trust, orientation)
+            return load_model(Path(folder), device, job.folds, checkpoint, job.trust, orientation, job.backend)
 
         self.fine = [loaded(folder) for folder in job.fine]
         self.coarse = loaded(job.coarse) if job.coarse else None
@@ -272,14 +277,16 @@ class LoadedSystem:
     def __init__(self, job: SystemJob) -> None:
         self.job, device, folders = job, torch.device(job.device), dict(job.models)
         checkpoints = dict(job.checkpoints)
+
+        def loaded_with(folder: str, folds: tuple[str, ...] | None) -> Model:
+            checkpoint = checkpoints.get(folder, job.checkpoint)
+            return load_model(Path(folder), device, folds, checkpoint, job.trust, backend=job.backend)
+
         loaded: dict[tuple[str, tuple[str, ...] | None], list[Model]] = {}
         for member in job.system.members:
             one = (member.key, job.folds or member.folds)
             if one not in loaded:
-                loaded[one] = [
-                    load_model(Path(folder), device, one[1], checkpoints.get(folder, job.checkpoint), job.trust)
-                    for folder in folders[member.key]
-                ]
+                loaded[one] = [loaded_with(folder, one[1]) for folder in folders[member.key]]
         self.members: Models = {m: loaded[m.key, job.folds or m.folds] for m in job.system.members}
         check_members(job.system, self.members)
 

@@ -12,6 +12,9 @@ from nnunet_kits.resampling.grid import grid_spacing
 BASE_BYTES = 1_050_000_000
 """An interpreter with torch and nnU-Net."""
 
+CONVERSION_BYTES = 300_000_000
+"""OpenVINO, and what exports a network to it. It also keeps a copy of each fold's weights in an order of its own."""
+
 ROI_SHARE = 0.25
 """Part of a scan that the boxes around the kidneys are reckoned to hold; on KiTS they hold a tenth to a fifth."""
 
@@ -88,7 +91,9 @@ def _voxel_bytes(stored_bytes: int) -> int:
 
 
 def _weights_bytes(model: Model) -> int:
-    return sum(p.numel() * p.element_size() for p in model.network.parameters()) * (1 + len(model.weights))
+    once = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    folds = len(model.weights)
+    return once * (1 + folds) if model.backend == "torch" else once * (1 + 2 * folds) + CONVERSION_BYTES
 
 
 def _stage_bytes(model: Model, share: float, shape: Sequence[int], spacing_mm: Sequence[float]) -> float:

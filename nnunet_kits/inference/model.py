@@ -1,5 +1,6 @@
 """A trained nnU-Net model folder, loaded."""
 
+import functools
 import math
 import os
 import warnings
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from nnunetv2.utilities.label_handling.label_handling import LabelManager
+from nnunetv2.utilities.label_handling.label_handling import LabelManager, determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import Tensor, nn
 
 from nnunet_kits.environment import TRAINER_VARIABLE, with_shim
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.backends import Backend, check_backend
+from nnunet_kits.inference.converted import ConvertedFolds
 from nnunet_kits.inference.network import build_network, load_weights
 from nnunet_kits.inference.tiling import AXES, Tiling, Windows
 from nnunet_kits.intensity import planned_intensity
@@ -40,6 +43,7 @@ class Model:
         orientation: to which axes scans were turned for its training, such as ``RAS``; None where they lay as their
             files do, or as its reader turns them.
         fold_names: of each fold, as its folder is named.
+        backend: what runs the network.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class Model:
     device: torch.device
     orientation: str | None = None
     fold_names: tuple[str, ...] = ()
+    backend: Backend = "torch"
 
     @property
     def reader(self) -> str:
@@ -115,8 +120,17 @@ class Model:
         return torch.sigmoid(logits) if self.labels.has_regions else torch.softmax(logits, axis)
 
     def folds(self) -> Sequence[nn.Module]:
-        """The network with each fold's weights in turn: use one before you ask for the next."""
-        return _Folds(self.network, self.weights)
+        """The network with each fold's weights in turn: use one before you ask for the next.
+
+        Raises:
+            InferenceError: the backend cannot run it.
+        """
+        return _Folds(self.network, self.weights) if self.backend == "torch" else self._converted
+
+    @functools.cached_property
+    def _converted(self) -> ConvertedFolds:
+        channels = determine_num_input_channels(self.plans, self.configuration, self.dataset_json)
+        return ConvertedFolds(self.network, self.weights, (1, channels, *self.configuration.patch_size))
 
 
 class _Folds(Sequence[nn.Module]):
@@ -144,6 +158,7 @@ def load_model(
     checkpoint: str = FINAL,
     trust: bool = False,
     orientation: str | None = None,
+    backend: Backend = "torch",
 ) -> Model:
     """Load a model folder that ``nnUNetv2_train`` wrote, of any trainer that nnU-Net finds.
 
@@ -156,11 +171,13 @@ def load_model(
         checkpoint: file in the folds' folders.
         trust: run the code that its files ask for.
         orientation: to which axes scans were turned for its training, where that is known.
+        backend: what runs the network: ``torch``, or ``openvino`` on the CPU.
 
     Raises:
-        InferenceError: something is missing from the folder, or does not fit.
+        InferenceError: something is missing from the folder, or does not fit; or the backend cannot run the network.
         CheckpointError: a checkpoint that is damaged, or holds more than data.
     """
+    check_backend(backend, device.type)
     for name in ("plans.json", "dataset.json"):
         if not (folder / name).is_file():
             raise InferenceError(
@@ -192,10 +209,11 @@ def load_model(
     network = network.to(device).eval()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
-    if os.environ.get("nnUNet_compile", "").lower() in ("true", "1", "t"):  # as nnUNetv2_predict has it
+    asked = os.environ.get("nnUNet_compile", "").lower() in ("true", "1", "t")
+    if asked and backend == "torch":  # as nnUNetv2_predict has it
         network = cast(nn.Module, torch.compile(network))
     axes = read[0].get("inference_allowed_mirroring_axes")
-    return Model(
+    model = Model(
         folder=folder,
         plans=manager,
         configuration=configuration,
@@ -207,4 +225,7 @@ def load_model(
         device=device,
         orientation=orientation,
         fold_names=tuple(folds),
+        backend=backend,
     )
+    model.folds()  # is converted where it must be
+    return model

@@ -1,4 +1,4 @@
-"""The networks of our trainers, built from plans without nnU-Net's trainer, which imports more modules than torch has."""
+"""The networks of our trainers, built from plans without nnU-Net's trainer, whose imports are more than torch."""
 
 import dataclasses
 
