@@ -337,7 +337,7 @@ def test_of_an_uneven_series_nothing_is_written_and_nothing_is_advised_that_this
     assert main(["dicom", str(tmp_path / "case_1.nii.gz"), str(tmp_path / "ct"), "-o", str(out)]) == 2
     told = capsys.readouterr().err
     assert "1 slices are missing, the first after slice 5 of" in told
-    assert "--resample-tilt of predict, measure and report" in told
+    assert "--resample-tilt of segment, predict, measure and report" in told
     assert "results of a resampled series cannot be written as DICOM" in told
     assert not out.exists()
 

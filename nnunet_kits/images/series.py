@@ -18,8 +18,8 @@ from nnunet_kits.images.stacks import Stack, is_placed, stack_of
 from nnunet_kits.images.verdicts import SAME_DIRECTION, Use, verdict
 
 RESAMPLE = (
-    "Export it again, or resample it knowingly with --resample-tilt of predict, measure and report; results of a "
-    "resampled series cannot be written as DICOM, since they do not lie on its slices."
+    "Export it again, or resample it knowingly with --resample-tilt of segment, predict, measure and report; "
+    "results of a resampled series cannot be written as DICOM, since they do not lie on its slices."
 )
 
 
