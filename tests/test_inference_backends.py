@@ -21,6 +21,7 @@ from nnunet_kits.errors import InferenceError
 from nnunet_kits.inference.converted import ConvertedFolds
 from nnunet_kits.inference.memory import CONVERSION_BYTES, bytes_needed
 from nnunet_kits.inference.model import load_model
+from nnunet_kits.segment import Models
 
 pytest.importorskip("openvino_telemetry", reason="the extra cpu is not installed")  # openvino itself would tell of it
 
@@ -105,6 +106,24 @@ def test_a_system_of_a_two_dimensional_model_gives_torchs_label_map_but_for_ties
     expected = labels(by_torch)
     assert len(np.unique(expected)) > 1
     assert np.mean(expected != labels(by_openvino)) < 1e-3
+
+
+def test_segment_takes_it_too_and_then_the_cpu(nnunet, tmp_path, monkeypatch, capsys):
+    folder = write_model_folder(nnunet / "nnUNet_results", plans_with(), "3d_fullres")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    job = Models((str(folder),), backend="openvino").job()
+    assert (job.backend, job.device) == ("openvino", "cpu")
+    assert Models((str(folder),)).job().device == "cuda"
+    asked = ["segment", str(tmp_path), "-o", str(tmp_path / "out"), "--model", str(folder), "--backend", "openvino"]
+    assert main([*asked, "--device", "cuda"]) == 2
+    assert "backend openvino runs on the CPU, not on cuda" in capsys.readouterr().err
+
+    def handed(source, output, models, **_):
+        raise InferenceError(f"by {models.backend}")
+
+    monkeypatch.setattr("nnunet_kits.segment.segment", handed)
+    assert main(asked) == 2
+    assert "by openvino" in capsys.readouterr().err
 
 
 class Branching(nn.Module):

@@ -43,6 +43,12 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     add("--coarse-labels", metavar="LABEL,...", help="labels of the coarse model that are the kidneys")
     add("--folds", nargs="+", metavar="FOLD", help="default: every fold that is trained")
     add("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
+    add(
+        "--backend",
+        choices=("torch", "openvino"),
+        default="torch",
+        help="what runs the networks; openvino: on a CPU, faster on some (default: %(default)s)",
+    )
     add("--no-mirroring", action="store_true", help="no test-time augmentation")
     add("--agreement", action="store_true", help="also how far the folds agree, or the mirrored copies")
     add(
@@ -77,6 +83,7 @@ def run(options: argparse.Namespace) -> Result:
         mirror=not options.no_mirroring,
         agreement=options.agreement,
         trust=options.trust,
+        backend=options.backend,
     )
     found = segment(
         options.source,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nnunet_kits.errors import InferenceError
+from nnunet_kits.inference.backends import Backend, check_backend
 from nnunet_kits.inference.chosen import ChosenModels, choose_members, choose_models
 from nnunet_kits.inference.suitability import check_meaning, dataset_of
 from nnunet_kits.models.places import installed_with
@@ -28,6 +29,10 @@ class Models:
         mirror: average over the flips that training mirrored.
         agreement: also compare the folds, or the mirrored copies of the only one.
         trust: run the code that the models' files ask for.
+        backend: what runs the networks: ``torch``, or ``openvino``, which takes the CPU.
+
+    Raises:
+        InferenceError: a backend that is not installed, or cannot run on the device.
     """
 
     fine: tuple[str, ...] = (MODEL,)
@@ -39,6 +44,10 @@ class Models:
     mirror: bool = True
     agreement: bool = False
     trust: bool = False
+    backend: Backend = "torch"
+
+    def __post_init__(self) -> None:
+        check_backend(self.backend, self.device or "cpu")
 
     @property
     def name(self) -> str:
@@ -88,9 +97,11 @@ class Models:
         from nnunet_kits.inference.jobs import Job, SystemJob
         from nnunet_kits.inference.system import load_system
 
+        on_gpu = self.backend == "torch" and torch.cuda.is_available()
         common = {
             "folds": self.folds,
-            "device": self.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            "device": self.device or ("cuda" if on_gpu else "cpu"),
+            "backend": self.backend,
             "trust": self.trust,
         }
         if self.system is None:
