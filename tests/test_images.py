@@ -267,6 +267,15 @@ def test_a_header_that_states_places_or_lengths_twice_and_differently_gets_a_not
     )
 
 
+def test_a_header_that_states_fewer_voxels_than_there_are_is_refused(tmp_path):
+    shorter = (42, np.frombuffer(np.array([SHAPE[0] - 1, SHAPE[1]], "<i2").tobytes(), "<f4")[0])
+    path = header_with(tmp_path / "a.nii", shorter)
+    said = r"a\.nii: its header states \(5, 10, 12\) voxels of float64, but the file holds 960 bytes more"
+    for read in (read_volume, read_ct, lambda file: read_integers(file, np.int16)):
+        with pytest.raises(ImageError, match=said):
+            read(path)
+
+
 def test_voxels_of_no_length_are_refused(tmp_path):
     with pytest.raises(ImageError, match=r"a\.nii: its header states voxels of 5 x 0 x 0\.875 mm"):
         read_grid(header_with(tmp_path / "a.nii", (84, 0)))

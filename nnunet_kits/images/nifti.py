@@ -109,7 +109,7 @@ class NiftiStream:
             Index of the first voxel in the file's order, and the values of the run.
 
         Raises:
-            ImageError: fewer voxels than the header says.
+            ImageError: fewer voxels than the header says, or more.
         """
         dtype, count = self.grid.dtype, int(np.prod(self.grid.shape, dtype=object))
         step = max(1, piece_bytes // (unit * dtype.itemsize)) * unit
@@ -124,8 +124,14 @@ class NiftiStream:
                 )
             if zeros is None or raw != zeros[:wanted]:
                 yield start, self.values_of(np.frombuffer(raw, dtype))
-        while self.stream.read(piece_bytes):
-            pass
+        more = 0
+        while piece := self.stream.read(piece_bytes):
+            more += len(piece)
+        if more:
+            raise ImageError(
+                f"{self.path}: its header states {self.grid.shape} voxels of {dtype}, but the file holds {more} bytes "
+                "more, so every voxel may lie in a wrong place. Export it again."
+            )
 
 
 @contextmanager
