@@ -263,7 +263,7 @@ def test_a_header_that_states_places_or_lengths_twice_and_differently_gets_a_not
     )
     no_qform = (252, np.frombuffer(np.array([0, 1], "<i2").tobytes(), "<f4")[0])
     assert read_grid(header_with(tmp_path / "c.nii", no_qform, (80, 1, 1, 1))).note == (
-        "the header's spacing is 1 x 1 x 1 mm, but its affine's, by which all is measured, is 5 x 0.75 x 0.875 mm"
+        "the header's spacing is 1 x 1 x 1 mm, but its affine's is 5 x 0.75 x 0.875 mm: measures are by the affine"
     )
 
 

@@ -342,5 +342,5 @@ def _contradiction(grid: Grid, header: nib.Nifti1Header) -> str:
     stated = [float(edge) for edge in header.get_zooms()]
     if grid.placed and not np.allclose(stated, grid.spacing_mm, rtol=CONTRADICTION_SHARE):
         told = [" x ".join(f"{edge:.3g}" for edge in edges) for edges in (stated, grid.spacing_mm)]
-        return f"the header's spacing is {told[0]} mm, but its affine's, by which all is measured, is {told[1]} mm"
+        return f"the header's spacing is {told[0]} mm, but its affine's is {told[1]} mm: measures are by the affine"
     return ""
