@@ -210,6 +210,7 @@ def test_a_bad_patient_is_named_at_the_end_and_a_stopped_run_goes_on(model, pati
     with (out / "measures.csv").open(newline="") as file:
         assert {row["case"] for row in csv.DictReader(file)} == {"anna", "bert", "dora"}
     page = (out / "report.html").read_text()
+    assert "3 CTs. Results of carl are missing: see What was run." in page
     assert "Failed: carl" in page
     assert of_report(out / "report.html", "dora")
 

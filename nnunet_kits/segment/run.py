@@ -108,9 +108,9 @@ def segment(
     if measures:
         report = output / REPORT
         shown = {case: (images[case], labels[case]) for case in measures}
-        intro = f"{len(shown)} {'CT' if len(shown) == 1 else 'CTs'}"
-        intro += f"; of {', '.join(failed)} results are missing, see What was run" if failed else ""
-        intro += ".\n\nResearch use only: not for diagnosis or treatment."
+        intro = f"{len(shown)} {'CT' if len(shown) == 1 else 'CTs'}."
+        intro += f" Results of {', '.join(failed)} are missing: see What was run." if failed else ""
+        intro += "\n\nResearch use only: not for diagnosis or treatment."
         _report(report, intro, shown, _facts(source, models, author, failed), viewer_mb, workers)
     patients = {
         case: Patient(labels[case], found, made.segmentation, made.report)
