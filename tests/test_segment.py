@@ -296,5 +296,7 @@ def test_what_is_missing_is_told_with_what_to_type(tmp_path, monkeypatch, capsys
     assert "name its models, each with --model KEY=MODEL" in capsys.readouterr().err
     assert main([*asked, "--system", "kits23_ours", "--model", "a=b", "--coarse", "c"]) == 2
     assert "Leave --coarse, --coarse-labels and --agreement out" in capsys.readouterr().err
+    assert main([*asked, "--backend", "openvino", "--device", "cuda"]) == 2
+    assert "backend openvino runs on the CPU, not on cuda" in capsys.readouterr().err
     with pytest.raises(ImageError, match=r"holds no"):
         segment(tmp_path, tmp_path / "out", Models((str(tmp_path / "no_model"),)))

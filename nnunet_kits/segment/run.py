@@ -90,7 +90,8 @@ def segment(
             extra ``dicom`` is not installed.
     """
     models = models or Models()
-    author = Author(models.name, models.check())
+    masses = models.check()
+    author = Author(models.name, masses)
     cts = find_cts(source, choice)
     if any(isinstance(image, Series) for image in cts.sources.values()):
         need_highdicom()
