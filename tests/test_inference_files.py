@@ -1,7 +1,10 @@
 """``nnunet_kits predict`` on model folders, beside nnU-Net's own commands."""
 
+import gzip
 import json
 import pickle
+import re
+import struct
 
 import nibabel as nib
 import numpy as np
@@ -214,8 +217,22 @@ def test_only_ct_files_of_one_channel_are_taken(tmp_path):
 def test_a_scan_that_does_not_fit_into_memory_is_refused_before_anything_is_read(cascade, scans, tmp_path, monkeypatch):
     monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 10**8)
     monkeypatch.setattr(files, "read_ct_scan", lambda *_: pytest.fail("was read"))
-    with pytest.raises(InferenceError, match=r"predicting it needs about .* GB of memory, of which 0\.1 GB"):
-        predict_files(Job((str(cascade[0]),)), scans, tmp_path / "out")
+    failed = predict_files(Job((str(cascade[0]),)), scans, tmp_path / "out")
+    assert sorted(failed) == ["case_00001", "case_00002"]
+    assert re.search(r"predicting it needs about .* GB of memory, of which 0\.1 GB", failed["case_00001"])
+
+
+def test_a_scan_whose_header_claims_more_than_fits_does_not_keep_the_others_from_being_predicted(
+    cascade, scans, tmp_path
+):
+    bomb = scans / "case_00001_0000.nii.gz"
+    header = bytearray(gzip.decompress(bomb.read_bytes()))
+    struct.pack_into("<3h", header, 42, 30000, 30000, 30000)
+    bomb.write_bytes(gzip.compress(bytes(header)))
+    failed = predict_files(Job((str(cascade[0]),)), scans, tmp_path / "out")
+    assert list(failed) == ["case_00001"]
+    assert "predicting it needs about" in failed["case_00001"]
+    assert [path.name for path in (tmp_path / "out").glob("*.nii.gz")] == ["case_00002.nii.gz"]
 
 
 def test_workers_are_fewer_where_memory_is_short(monkeypatch):

@@ -177,8 +177,11 @@ def _predict_part(
         return refused
     for remark in loaded.remarks:
         logger.warning(remark)
-    workers = _workers(loaded, left, workers)
-    failed = refused
+    workers, too_large = _workers(loaded, left, workers)
+    failed = refused | too_large
+    for name, reason in too_large.items():
+        logger.warning(f"{name}: failed: {reason}")
+    left = [case for case in left if case.name not in too_large]
     if record is not None:
         record.begin(case.name for case in left)
     for case, outcome in _run(job, loaded, left, workers):
@@ -205,22 +208,27 @@ def _line(outcome: dict[str, Any]) -> str:
     return f"{outcome['case']}: {total:.1f} s, {boxes} {'box' if boxes == 1 else 'boxes'}{notes}"
 
 
-def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int) -> int:
-    """How many processes fit the largest of the cases."""
-    needs = {}
+def _workers(loaded: Loaded, cases: Sequence[Case], wanted: int) -> tuple[int, dict[str, str]]:
+    """How many processes fit the largest of the cases that fit at all; case -> why not, of the others."""
+    needs: dict[str, int] = {}
+    too_large: dict[str, str] = {}
     for case in cases:
         try:
             grid = read_any_grid(case.image)
         except ImageError:  # the case's own turn will tell, or it is no NIfTI file
             continue
-        needs[case.name] = loaded.bytes_needed(grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
+        needed = loaded.bytes_needed(grid.shape[::-1], grid.spacing_mm[::-1], grid.dtype.itemsize)
+        try:
+            check_memory({case.name: needed}, "predicting", SHORT_OF_MEMORY, InferenceError)
+            needs[case.name] = needed
+        except InferenceError as error:
+            too_large[case.name] = str(error)
     if not needs:
-        return fitting_workers(len(cases), wanted=wanted)
-    check_memory(needs, "predicting", SHORT_OF_MEMORY, InferenceError)
+        return fitting_workers(len(cases), wanted=wanted), too_large
     largest = max(needs, key=needs.__getitem__)
     found = fitting_workers(len(cases), needs[largest], wanted)
     logger.info(f"largest case {largest} needs about {needs[largest] / 1e9:.1f} GB of memory; {found} process(es)")
-    return found
+    return found, too_large
 
 
 def _run(
