@@ -4,6 +4,7 @@ nnU-Net itself looks at few of their values before it uses them. What is wrong w
 key and what is allowed, before anything is done by it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,13 +133,25 @@ class Plans(Document):
     configurations: dict[str, dict[str, Any]] = Field(min_length=1)
 
 
-def read_dataset_json(path: Path, error: type[KitsError] = KitsError, advice: str = "") -> dict[str, Any]:
+def read_dataset_json(
+    path: Path, error: type[KitsError] = KitsError, advice: str = "", needed: Sequence[str] = ()
+) -> dict[str, Any]:
     """A ``dataset.json``, as it stands there.
 
+    Args:
+        path: of the file.
+        error: raised where it is none.
+        advice: what to do then.
+        needed: keys that must be there.
+
     Raises:
-        KitsError: of the type ``error``: as :func:`read_object`, or a value that nnU-Net cannot use.
+        KitsError: of the type ``error``: as :func:`read_object`, a value that nnU-Net cannot use, or a key is missing.
     """
-    return _checked(path, read_object(path, error, advice), DatasetJson, error, advice)
+    content = _checked(path, read_object(path, error, advice), DatasetJson, error, advice)
+    for key in needed:
+        if content.get(key) is None:
+            raise error(f"{path}: {key} is missing.{after(advice)}")
+    return content
 
 
 def read_fingerprint(path: Path, error: type[KitsError] = KitsError, advice: str = "") -> dict[str, Any]:

@@ -90,6 +90,14 @@ def test_a_value_of_a_configuration_that_cannot_be_used_is_named(tmp_path, key, 
         read_plans(written(tmp_path / "P.json", plans), PlanError)
 
 
+def test_a_key_of_dataset_json_that_a_step_needs_is_missed_by_name(tmp_path):
+    content = {key: value for key, value in dataset_json().items() if key != "file_ending"}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    assert read_dataset_json(tmp_path / "dataset.json") == content
+    with pytest.raises(PlanError, match=r"dataset\.json: file_ending is missing\. Copy it again\."):
+        read_dataset_json(tmp_path / "dataset.json", PlanError, "Copy it again.", ("file_ending",))
+
+
 def test_axes_that_are_no_order_and_what_is_missing_are_named(tmp_path):
     plans = {**cascade_plans(), "transpose_forward": [0, 1, 1]}
     with pytest.raises(PlanError, match=r"transpose_forward is \[0, 1, 1\], but must be an order of 0, 1, 2"):

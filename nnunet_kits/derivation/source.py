@@ -72,7 +72,7 @@ def open_source(raw: Path, dataset_id: int) -> Source:
 def _dataset_json(folder: Path) -> dict[str, Any]:
     """dataset.json, where it describes what can be derived from."""
     path = folder / "dataset.json"
-    content = read_dataset_json(path, DerivationError, "Is the conversion finished?")
+    content = read_dataset_json(path, DerivationError, "Is the conversion finished?", ("file_ending",))
     if content["file_ending"] not in ENDINGS:
         given = content["file_ending"]
         raise DerivationError(f"{path}: file_ending is {given!r}. Only {' and '.join(ENDINGS)} can be derived from.")

@@ -195,7 +195,7 @@ def load_model(
         )
     os.environ[TRAINER_VARIABLE] = with_shim(os.environ.get(TRAINER_VARIABLE))  # nnU-Net then finds our trainers
     plans = read_plans(folder / "plans.json", InferenceError, complete=True)
-    dataset_json = read_dataset_json(folder / "dataset.json", InferenceError)
+    dataset_json = read_dataset_json(folder / "dataset.json", InferenceError, needed=("file_ending",))
     files = [folder / f"fold_{fold}" / checkpoint for fold in folds]
     read = [read_checkpoint(file, trust) for file in files]
     manager = PlansManager(plans)

@@ -200,7 +200,8 @@ def odd_locales(world: Path, scratch: Path, verb: str) -> Iterator[Run]:
                 if "Traceback" in done.stderr:
                     run.faults.append(f"TRACEBACK: {done.stderr[-1500:]}")
                 run.faults += half_written(root, before)
-                results_of.append(results(root, before))
+                left = results(root, before)  # records hold paths as the locale reads them
+                results_of.append({name: content for name, content in left.items() if not name.endswith(".json")})
         if run.code == 2 and "encoding ascii" in run.said:  # by which no umlaut can be read
             pass
         elif results_of[0] != results_of[1] or run.code != 0:
