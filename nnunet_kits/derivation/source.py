@@ -57,8 +57,8 @@ def open_source(raw: Path, dataset_id: int) -> Source:
     reader = str(content.get("overwrite_image_reader_writer") or DEFAULT_READER)
     if reader not in READERS:
         raise DerivationError(
-            f"{folder}: its images are read with {reader}, which turns axes in a way that is not known here. "
-            f"Known: {', '.join(READERS)}."
+            f"{folder / 'dataset.json'}: its images are read with {reader}, which turns axes in a way that is not "
+            f"known here. Known: {', '.join(READERS)}."
         )
     training = _paired(folder)
     images = folder / "imagesTs"

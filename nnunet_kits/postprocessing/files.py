@@ -71,10 +71,11 @@ def postprocess_folder(
             with atomic_path(output / name) as temporary:
                 shutil.copyfile(predictions / name, temporary)
     every = {case: Task(file, output / f"{case}{ending_of(file)}", chain) for case, file in files.items()}
+    made_of = {case: kept.get("source") for case, kept in record.cases.items() if isinstance(kept, dict)}
     tasks = {
         case: task
         for case, task in every.items()
-        if overwrite or not task.target.is_file() or record.cases.get(case, {}).get("source") != stamp(task.source)
+        if overwrite or not task.target.is_file() or made_of.get(case) != stamp(task.source)
     }
     if len(tasks) < len(files):
         logger.info(

@@ -104,7 +104,7 @@ def parse_step(content: Any, where: str) -> Step:
     Raises:
         PostprocessingError: an unknown operation, or a parameter that it does not take or that is out of its range.
     """
-    if not isinstance(content, dict) or content.get("operation") not in OPERATIONS:
+    if not isinstance(content, dict) or content.get("operation") not in [*OPERATIONS]:
         given = content.get("operation") if isinstance(content, dict) else content
         raise PostprocessingError(f"{where}: operation is {given!r}. Known: {', '.join(OPERATIONS)}.")
     step = Step(content["operation"], {key: value for key, value in content.items() if key != "operation"})

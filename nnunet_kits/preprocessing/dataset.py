@@ -234,6 +234,10 @@ def _preprocess(
             "Correct its data_identifier."
         )
     if found.preprocessor_name != "DefaultPreprocessor":
+        if found.preprocessor_class is None:
+            raise PreprocessingError(
+                f"{dataset.plans}: {name}: nnU-Net knows no preprocessor {found.preprocessor_name!r}."
+            )
         logger.warning(f"{name}: its preprocessor is {found.preprocessor_name}, which nnU-Net runs itself.")
         found.preprocessor_class(verbose=False).run(dataset.raw.name, name, dataset.plans.stem, workers or 1)
         return Outcome(name, folder, len(dataset.files), 0, workers or 1)

@@ -115,7 +115,8 @@ def run_job(world: Path, to: Path, name: str, job: Job, fault: str, change: Call
         if code is None:
             run.faults.append("HUNG: " + said if "HUNG" in said else f"TRACEBACK: {said.strip().splitlines()[-1]}")
         try:
-            run.left = results(root, before)
+            stays = {Path(job.victim)} if job.kind == "json" and code == 2 else set()  # damaged, and told so
+            run.left = results(root, before | stays)
         except Exception as damage:
             run.faults.append(f"HALF-WRITTEN: {damage}")
     return run
