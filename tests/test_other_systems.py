@@ -13,7 +13,8 @@ from nnunet_kits.atomic import link_folder
 from nnunet_kits.cli.main import main
 
 PACKAGE = Path(nnunet_kits.__file__).parent
-FILES = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "dataset_conversion").rglob("*.py"), PACKAGE.parent / "setup.py"]
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [*PACKAGE.rglob("*.py"), *(ROOT / "dataset_conversion").rglob("*.py"), ROOT / "setup.py"]
 TEXT = {"read_text": 0, "write_text": 1}
 """Methods of paths that read or write text, and how many arguments stand before the encoding."""
 
@@ -44,7 +45,7 @@ def _of_a_zip(call):
 
 def test_no_text_is_read_or_written_in_the_encoding_of_the_system():
     found = [
-        f"{file.relative_to(PACKAGE.parent)}:{call.lineno}: {ast.unparse(call)[:80]}"
+        f"{file}:{call.lineno}: {ast.unparse(call)[:80]}"
         for file in FILES
         for call in without_encoding(ast.parse(file.read_text(encoding="utf-8")))
     ]

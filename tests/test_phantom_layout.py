@@ -134,6 +134,7 @@ def test_a_second_run_makes_only_what_is_missing(tmp_path, caplog):
     killed.wait()
     (lost.parent / f".segmentation.nii.gz.{killed.pid}.part").write_bytes(b"half")
     caplog.set_level("INFO", "nnunet_kits")
+    caplog.clear()
     folders = write_tree(tmp_path / "t", "23", cases=3, size="tiny")
     assert caplog.messages == ["case_00000 kept", "case_00001 written", "case_00002 written"]
     assert [f.name for f in folders] == ["case_00000", "case_00001", "case_00002"]
