@@ -124,6 +124,18 @@ def test_a_damaged_file_and_a_foreign_label_are_named_and_the_others_are_done(pr
     assert np.array_equal(voxels(out / "case_00000.nii.gz"), truth())
 
 
+def test_a_label_map_that_needs_more_memory_than_is_free_is_named_and_the_others_are_done(predicted, monkeypatch):
+    save(predicted / "pred" / "case_00001.nii.gz", np.ones((60, 60, 60), np.uint8))
+    monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 1_000_000)
+    failed = postprocess_folder(predicted / "pred", predicted / "out", load_chain("two_kidneys"))
+    assert list(failed) == ["case_00001"]
+    assert "case_00001.nii.gz: postprocessing it needs about" in failed["case_00001"]
+    assert sorted(file.name for file in (predicted / "out").glob("case_*")) == [
+        "case_00000.nii.gz",
+        "case_00002.nii.gz",
+    ]
+
+
 def test_predictions_are_never_written_over(predicted):
     with pytest.raises(PostprocessingError, match="is where the predictions are, which would be lost"):
         postprocess_folder(predicted / "pred", predicted / "out" / ".." / "pred", load_chain("clean"))

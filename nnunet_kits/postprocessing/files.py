@@ -12,6 +12,7 @@ import numpy as np
 from nnunet_kits import __version__
 from nnunet_kits.atomic import atomic_path
 from nnunet_kits.cases.finding import ending_of, find_label_maps
+from nnunet_kits.cases.memory import check_memory
 from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Record, open_record, stamp
 from nnunet_kits.errors import KitsError, PostprocessingError
@@ -24,6 +25,10 @@ logger = logging.getLogger(__name__)
 RECORD = "postprocess.json"
 SIDECARS = ("dataset.json", "plans.json", "predict_from_raw_data_args.json")
 """What nnU-Net writes beside predictions and its later commands look for."""
+
+
+BYTES_A_VOXEL = 30
+"""Of memory, at most, for each voxel of the box that holds labels: components are numbered, with some copies."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,16 @@ def postprocess_file(task: Task) -> list[dict[str, Any]]:
 
     Raises:
         ImageError: an unreadable file, or a value that is no KiTS label.
+        PostprocessingError: more labelled voxels than memory is free for.
     """
     labels = read_labels(task.source)
     grid = labels.grid
+    check_memory(
+        {str(task.source): BYTES_A_VOXEL * labels.array.size},
+        "postprocessing",
+        "Close other programs, or look whether this is a label map: so large a part of it is labelled.",
+        PostprocessingError,
+    )
     changed, done = apply_chain(labels.array, Voxel.of(grid.affine), task.chain)
     if np.array_equal(changed, labels.array):
         with atomic_path(task.target) as temporary:
