@@ -104,11 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--slug", default=given("NNUNET_KITS_SLUG") or SLUG, help=f"default: NNUNET_KITS_SLUG, else {SLUG}")
     options = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    level = logger.level
     logger.setLevel("INFO")
     try:
         failed = run(options.input, options.output, Models((options.model,), coarse=options.coarse), options.slug)
     except (KitsError, OSError) as error:
         failed = {"job": str(error)}
+    finally:
+        logger.setLevel(level)  # of the Python that called
     for name, reason in failed.items():
         print(f"nnunet_kits: error: {name}: {reason}", file=sys.stderr)
     return 2 if failed else 0

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import re
 import socket
 from pathlib import Path
@@ -41,7 +42,9 @@ def words(job):
 
 
 def test_a_job_gives_its_label_map_and_measures_and_nothing_else(job):
+    level = logging.getLogger("nnunet_kits").level
     assert main(words(job)) == 0
+    assert logging.getLogger("nnunet_kits").level == level  # of whoever called
     files = [path.relative_to(job[1]).as_posix() for path in job[1].rglob("*") if path.is_file()]
     assert sorted(files) == [f"images/{SLUG}/5f2c.mha", f"{SLUG}-measures.json"]
     labels = SimpleITK.ReadImage(str(job[1] / "images" / SLUG / "5f2c.mha"))
