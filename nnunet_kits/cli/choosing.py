@@ -1,4 +1,4 @@
-"""The options that say which series of a DICOM folder is meant, in every verb that reads CTs."""
+"""The options that verbs share which read CTs or predict: which series is meant, what runs the networks."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -27,3 +27,18 @@ def choice_of(options: argparse.Namespace) -> "Choice":
     from nnunet_kits.cases.cts import Choice
 
     return Choice(options.series, options.resample_tilt)
+
+
+def add_backend_option(verb: argparse.ArgumentParser) -> None:
+    """Add ``--backend``."""
+    verb.add_argument(
+        "--backend",
+        choices=("torch", "openvino"),
+        default="torch",
+        help="what runs the networks; openvino: on a CPU, faster on some (default: %(default)s)",
+    )
+
+
+def between_commas(text: str) -> tuple[str, ...]:
+    """The words of ``a,b``, as an argument's type."""
+    return tuple(filter(None, text.split(",")))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnunet_kits.cli.choosing import add_series_options, choice_of
+from nnunet_kits.cli.choosing import add_backend_option, add_series_options, between_commas, choice_of
 from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 from nnunet_kits.model_folder import FINAL
@@ -52,6 +52,8 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     predict.add_argument(
         "--coarse-labels",
+        type=between_commas,
+        default=(),
         metavar="LABEL,...",
         help="labels of the coarse model that are the kidneys and what grows in them, for a model of other organs too",
     )
@@ -65,12 +67,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     predict.add_argument("--checkpoint", default=FINAL, metavar="FILE", help="default: %(default)s")
     predict.add_argument("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
-    predict.add_argument(
-        "--backend",
-        choices=("torch", "openvino"),
-        default="torch",
-        help="what runs the networks; openvino: on a CPU, faster on some (default: %(default)s)",
-    )
+    add_backend_option(predict)
     predict.add_argument(
         "--step", type=float, metavar="SHARE", help="window step as a share of the window (default: 0.5)"
     )
@@ -150,8 +147,7 @@ def run(options: argparse.Namespace) -> Result:
         options.device = options.device or "cpu"
         check_backend(options.backend, options.device)
     check_checkpoint_name(options.checkpoint)
-    coarse_labels = tuple(filter(None, (options.coarse_labels or "").split(",")))
-    models = choose_models(options.fine or (), options.coarse, coarse_labels)
+    models = choose_models(options.fine or (), options.coarse, options.coarse_labels)
     has_chain = bool(options.system) or models.fine[0].postprocessing is not None
     if (options.model and not options.system) or (options.no_postprocessing and not has_chain):
         raise InferenceError("--model and --no-postprocessing belong to a system. Name one with --system.")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from nnunet_kits.cli.choosing import add_series_options, choice_of
+from nnunet_kits.cli.choosing import add_backend_option, add_series_options, between_commas, choice_of
 from nnunet_kits.cli.numbers import from_zero, whole_from_one
 from nnunet_kits.cli.output import Result
 
@@ -40,15 +40,16 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         metavar="MODEL",
         help="model that finds the kidneys (default: a cascade's low-resolution stage, else none)",
     )
-    add("--coarse-labels", metavar="LABEL,...", help="labels of the coarse model that are the kidneys")
+    add(
+        "--coarse-labels",
+        type=between_commas,
+        default=(),
+        metavar="LABEL,...",
+        help="labels of the coarse model that are the kidneys",
+    )
     add("--folds", nargs="+", metavar="FOLD", help="default: every fold that is trained")
     add("--device", choices=("cuda", "cpu", "mps"), help="default: cuda where there is one, else cpu")
-    add(
-        "--backend",
-        choices=("torch", "openvino"),
-        default="torch",
-        help="what runs the networks; openvino: on a CPU, faster on some (default: %(default)s)",
-    )
+    add_backend_option(segment)
     add("--no-mirroring", action="store_true", help="no test-time augmentation")
     add("--agreement", action="store_true", help="also how far the folds agree, or the mirrored copies")
     add(
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> Result:
         fine=tuple(options.model or (MODEL,)),
         system=options.system,
         coarse=options.coarse,
-        coarse_labels=tuple(filter(None, (options.coarse_labels or "").split(","))),
+        coarse_labels=options.coarse_labels,
         folds=tuple(options.folds) if options.folds else None,
         device=options.device,
         mirror=not options.no_mirroring,
