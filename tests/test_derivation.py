@@ -163,6 +163,15 @@ def test_joined_labels_come_back_as_the_first_of_them_and_ignored_ones_as_backgr
     assert np.array_equal(back, np.array([0, 0, 2, 2])[labels_of(2, "23")])
 
 
+def test_cases_without_a_labelled_voxel_are_named_though_all_of_them_is_ignored(raw, run):
+    source = write_dataset(raw)
+    label_file = source / "labelsTr" / f"{NAMES[1]}.nii.gz"
+    save(label_file, np.zeros_like(voxels(label_file)), nib.load(label_file).affine)
+    note = f"No voxel is labelled in {NAMES[1]}."
+    assert note in run()[0]["notes"]
+    assert note in run(target="222", labels={"tumor": ["tumor"]}, ignore=["background"])[0]["notes"]
+
+
 def test_a_dataset_has_the_sources_folds_reader_and_licence_and_says_what_it_is(raw, run):
     source = write_dataset(raw, test=[7])
     content = json.loads((source / "dataset.json").read_text())

@@ -87,7 +87,7 @@ def derive(settings: Settings) -> Derivation:
     done, failed = run_or_skip(functools.partial(derive_case, job), tasks, workers, "derive", tolerated)
     skipped |= failed
     records = _complete(settings, source, job, {case.name for case in cases}, skipped)
-    return Derivation(dataset, records, len(done), skipped, notes + _notes(source, records))
+    return Derivation(dataset, records, len(done), skipped, notes + _notes(source, change, records))
 
 
 def default_workers(cases: Iterable[Case], preparation: Preparation) -> int:
@@ -278,7 +278,7 @@ def _dataset_json(settings: Settings, source: Source, job: Job, training_cases: 
     }
 
 
-def _notes(source: Source, records: dict[str, Record]) -> list[str]:
+def _notes(source: Source, change: LabelChange, records: dict[str, Record]) -> list[str]:
     """What the user should know, though it is no error."""
     training = {name: record for name, record in records.items() if record["set"] == "training"}
     notes = []
@@ -291,7 +291,8 @@ def _notes(source: Source, records: dict[str, Record]) -> list[str]:
             notes.append(f"In no fold, as in {source.folder.name}: {listed(apart)}.")
         for fold, split in enumerate(_splits(source.splits, set(training))):
             notes += [f"Fold {fold} has no case left under {part!r}." for part in split if not split[part]]
-    empty = [name for name, record in training.items() if set(record["voxels_per_label"]) <= {"0"}]
+    nothing = {"0", str(change.content["labels"].get("ignore", 0))}
+    empty = [name for name, record in training.items() if set(record["voxels_per_label"]) <= nothing]
     if empty:
         notes.append(f"No voxel is labelled in {', '.join(empty)}.")
     return notes
