@@ -79,6 +79,19 @@ def test_each_folds_logits_are_torchs_whichever_fold_is_asked_for(network, topol
     assert len(list(converted)) == 2
 
 
+def test_logits_of_a_large_window_are_as_near_to_double_precision_as_torchs():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(1, 8, 3), nn.InstanceNorm3d(8, affine=True), nn.LeakyReLU(), nn.Conv3d(8, 3, 1))
+    for parameter in network.eval().parameters():
+        nn.init.normal_(parameter, 0.3, 0.5)
+    window = torch.randn(1, 1, 72, 72, 72) + 2
+    (converted,) = ConvertedFolds(network, [network.state_dict()], window.shape)
+    with torch.inference_mode():
+        found, by_torch, exact = converted(window), network(window), network.double()(window.double())
+    assert (by_torch - exact).abs().max() < 2e-5
+    assert (found - exact).abs().max() < 2e-5
+
+
 def test_a_cascade_of_two_folds_mirrored_and_compared_gives_torchs_label_maps_but_for_ties(nnunet, tmp_path, scan):
     plans = plans_with(spacing=(2.7, 1.9, 1.9), architecture=architecture(stages=2))
     write_model_folder(nnunet / "nnUNet_results", plans, "3d_lowres", folds=(0, 1))

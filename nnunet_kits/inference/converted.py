@@ -2,7 +2,8 @@
 
 ``torch.export`` refuses networks whose way depends on what they see, where tracing would keep one way of them. One
 window goes through a compiled network at a time, in single precision whatever the processor offers, so that logits are
-torch's but for the order in which sums are made.
+torch's but for the order in which sums are made. Instance norms are exported as sums along one axis after the other:
+OpenVINO adds up all voxels of a channel in one sum, and of a million the last digits are lost.
 """
 
 import functools
@@ -116,8 +117,38 @@ def _program(network: nn.Module, window: Sequence[int]) -> nn.Module:
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
     exported = torch.export.export(network, (torch.zeros(*window),))
+    exported = exported.run_decompositions({torch.ops.aten.instance_norm.default: _instance_norm})
     program: nn.Module = TorchFXPythonDecoder.from_exported_program(exported, dynamic_shapes=False).pt_module
     return program
+
+
+def _instance_norm(
+    given: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    use_input_stats: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Any:
+    """``aten::instance_norm``, made of what OpenVINO does not join to one sum."""
+    if not use_input_stats:
+        return NotImplemented  # then there are no sums, and the operation stays as it is
+    apart = given - _mean(given)
+    scale = torch.rsqrt(_mean(apart * apart) + eps)
+    channels = (1, -1, *(1 for _ in given.shape[2:]))
+    if weight is not None:
+        scale = scale * weight.reshape(channels)
+    return apart * scale if bias is None else apart * scale + bias.reshape(channels)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean of each channel; a product after each sum, without which OpenVINO would make them one."""
+    for axis in range(values.ndim - 1, 1, -1):
+        values = values.sum(axis, keepdim=True) * (1 / values.shape[axis])
+    return values
 
 
 def _compiled(program: nn.Module, weights: Mapping[str, Tensor]) -> CompiledNetwork:
