@@ -232,6 +232,21 @@ def test_the_segmentation_says_what_it_is_of_whom_and_by_what(tmp_path):
     assert len({one.TrackingUID for one in seg.SegmentSequence}) == 5
 
 
+@pytest.mark.parametrize("said_by", ["dataset.json", "--masses"])
+def test_label_maps_of_masses_get_the_code_of_masses(said_by, tmp_path):
+    labels = kidneys()
+    _, file = world(tmp_path, np.where(labels == 3, 2, labels).astype(np.uint8))
+    words = ["--masses"] if said_by == "--masses" else []
+    if not words:
+        named = {"background": 0, "kidney": 1, "mass": 2}
+        (tmp_path / "dataset.json").write_text(json.dumps({"labels": named, "channel_names": {"0": "CT"}}))
+    assert main(["dicom", str(file), str(tmp_path / "series"), "-o", str(tmp_path / "out"), *words]) == 0
+    segments = pydicom.dcmread(tmp_path / "out" / "case_1.seg.dcm").SegmentSequence
+    types = {one.SegmentLabel: one.SegmentedPropertyTypeCodeSequence[0].CodeValue for one in segments}
+    assert len(types) == 5
+    assert {value for name, value in types.items() if name.startswith("Mass")} == {"4147007"}
+
+
 def test_every_number_of_the_report_is_that_of_measures_csv_and_json(tmp_path, capsys):
     _, file = world(tmp_path, kidneys(), spacing=(1.9, 1.3, 2.7))
     assert main(["dicom", str(file), str(tmp_path / "series"), "-o", str(tmp_path / "out"), "--model", "m"]) == 0

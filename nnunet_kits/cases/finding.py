@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nnunet_kits.errors import ImageError, KitsError
-from nnunet_kits.images import check_names
+from nnunet_kits.images import calls_masses, check_names
 from nnunet_kits.nnunet_files import read_dataset_json
 from nnunet_kits.releases import RELEASES, Release, image_files, places, reference_files, release_of
 
@@ -81,11 +81,14 @@ def find_label_maps(source: Path, year: str | None = None, endings: Sequence[str
     return found
 
 
-def check_labels_beside(source: Path) -> None:
+def check_labels_beside(source: Path) -> bool:
     """Refuse label maps of which the ``dataset.json`` beside them says that they are of other structures.
 
     Args:
         source: a label map, or a folder of them.
+
+    Returns:
+        Whether it says that their tumors are any masses, cysts too.
 
     Raises:
         ImageError: a label's name, and what it would be read as.
@@ -94,8 +97,10 @@ def check_labels_beside(source: Path) -> None:
     try:
         labels = read_dataset_json(file)["labels"]
     except KitsError:  # none, or not as nnU-Net writes it
-        return
-    check_names(((value, name) for name, value in labels.items() if isinstance(value, int)), file)
+        return False
+    names = [(value, name) for name, value in labels.items() if isinstance(value, int)]
+    check_names(names, file)
+    return calls_masses(names)
 
 
 def find_scans(source: Path, endings: Sequence[str] = ENDINGS) -> dict[str, Path]:

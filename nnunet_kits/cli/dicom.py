@@ -31,6 +31,11 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     dicom.add_argument("--model", default="", metavar="NAME", help="name of the model, for the files to state")
     dicom.add_argument(
+        "--masses",
+        action="store_true",
+        help="label 2 is any mass, cysts too, as some models have it (default: as dataset.json beside LABELS says)",
+    )
+    dicom.add_argument(
         "--series",
         metavar="UID|NUMBER",
         help="the series to refer to, as nnunet_kits series lists them (default: the only one that is a plain CT)",
@@ -43,8 +48,9 @@ def run(options: argparse.Namespace) -> Result:
     from nnunet_kits.cases.cts import Choice
     from nnunet_kits.dicom_output import Author, write_files
 
+    author = Author(options.model, options.masses)
     written, failed = write_files(
-        options.labels, options.source, options.output, Author(options.model), options.segments, Choice(options.series)
+        options.labels, options.source, options.output, author, options.segments, Choice(options.series)
     )
     for case, reason in failed.items():
         print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Label map files of DICOM series, written as DICOM: a segmentation and a structured report for each case."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnunet_kits.cases.cts import Choice, cts_of
@@ -48,7 +48,7 @@ def write_files(
         labels: a label map, or a folder of them.
         series: the DICOM folder that they were predicted of; of several patients, named as the label maps.
         output: folder for the results.
-        author: what made the label maps.
+        author: what made the label maps. A dataset.json beside them may say that their tumors are any masses.
         each: one segment a lesion, or one for all lesions of a kind and side.
         choice: of a series.
 
@@ -60,7 +60,8 @@ def write_files(
         KitsError: what the extra ``dicom`` brings is not installed.
     """
     files = find_label_maps(labels, endings=CT_ENDINGS)
-    check_labels_beside(labels)
+    author = author or Author()
+    author = replace(author, masses=check_labels_beside(labels) or author.masses)
     sources = cts_of(files, series, choice)
     output.mkdir(parents=True, exist_ok=True)
     written: dict[str, Results] = {}

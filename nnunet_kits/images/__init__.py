@@ -5,7 +5,7 @@ from nnunet_kits.images.dicom import SeriesVolume, read_headers, read_series, se
 from nnunet_kits.images.foreign import CT_ENDINGS
 from nnunet_kits.images.grid import AFFINE_TOLERANCE_MM, Grid, check_placed, check_same_grid
 from nnunet_kits.images.label_maps import LabelMap, checked_labels, count_labels, read_labels
-from nnunet_kits.images.label_names import check_names
+from nnunet_kits.images.label_names import calls_masses, check_names
 from nnunet_kits.images.nifti import NIFTI, Volume, read_ct, read_grid, read_integers, read_volume, write_volume
 from nnunet_kits.images.readers import AxisOrder, Scan, axis_order, read_ct_scan, read_scan
 from nnunet_kits.images.series import Found, Series, choose_series, find_series
@@ -24,6 +24,7 @@ __all__ = [
     "SeriesVolume",
     "Volume",
     "axis_order",
+    "calls_masses",
     "check_names",
     "check_placed",
     "check_same_grid",

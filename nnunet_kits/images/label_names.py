@@ -20,6 +20,9 @@ LABEL_WORDS = {
 }
 """Label -> words for it."""
 
+MASS_WORDS = frozenset("mass masses lesion lesions".split())
+"""Words for what may be a tumor or a cyst."""
+
 TABLE = re.compile(rb'<Label\s+Key="(\d{1,5})"[^>]*>\s*(?:<!\[CDATA\[)?([^<\]]{1,80})')
 """An entry of the table of labels that Caret, Connectome Workbench and TotalSegmentator write into NIfTI headers."""
 
@@ -27,6 +30,16 @@ TABLE = re.compile(rb'<Label\s+Key="(\d{1,5})"[^>]*>\s*(?:<!\[CDATA\[)?([^<\]]{1
 def names_in_header(extension: bytes) -> list[tuple[int, str]]:
     """Value and name of each label in the table of a header's extension; none where it holds no table."""
     return [(int(key), name.decode("utf-8", "replace").strip()) for key, name in TABLE.findall(extension)]
+
+
+def calls_masses(names: Iterable[tuple[int, str]]) -> bool:
+    """Whether label maps have masses, cysts too, in the place of tumors: they call them so, and have no cysts.
+
+    Args:
+        names: value and name of each label.
+    """
+    words = {value: set(re.findall(r"[a-z]+", name.lower())) for value, name in names}
+    return Label.CYST not in words and bool(words.get(Label.TUMOR, set()) & MASS_WORDS)
 
 
 def check_names(names: Iterable[tuple[int, str]], where: object) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_kits.errors import InferenceError
-from nnunet_kits.images import check_names
+from nnunet_kits.images import calls_masses, check_names
 from nnunet_kits.inference.label_names import written
 from nnunet_kits.labels import Label
 from nnunet_kits.nnunet_files import read_dataset_json
@@ -19,9 +19,6 @@ KIDNEY_WORDS = frozenset(
     "parenchyma cortex medulla region and left right of with other".split()
 )
 """Of these words names of labels are made that are kidneys and what grows in them."""
-
-MASSES = frozenset("mass masses lesion lesions".split())
-"""Words for what may be a tumor or a cyst."""
 
 
 def dataset_of(folder: Path) -> dict[str, Any] | None:
@@ -107,15 +104,11 @@ def check_meaning(where: str, dataset_json: Mapping[str, Any]) -> bool:
             f"{where}: labels {some}, but measures, reports and DICOM have 1 kidney, 2 tumor (or mass), 3 cyst alone. "
             "Take a model of kidneys; one of other organs may find them (--coarse)."
         )
-    check_names(((value, name) for name, value in values.items()), where)
-    masses = any(_words(name) & MASSES for name, value in values.items() if value == Label.TUMOR)
-    return masses and Label.CYST not in values.values()
-
-
-def _words(name: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[a-z]+", name.lower()))
+    names = [(value, name) for name, value in values.items()]
+    check_names(names, where)
+    return calls_masses(names)
 
 
 def _is_kidneys(name: str) -> bool:
-    words = _words(name)
+    words = frozenset(re.findall(r"[a-z]+", name.lower()))
     return bool(words) and words <= KIDNEY_WORDS
