@@ -267,6 +267,11 @@ def test_a_model_of_masses_gives_masses_in_dicom(nnunet, patients, tmp_path, mon
     assert masses == [("Mass 1, right", "Mass"), ("Mass 2, left", "Mass")]
     assert {name for name, _ in of_structured_report(found.cases["anna"].structured_report)} >= {"Mass 1, right"}
     assert "of this model any renal mass, cysts too" in found.report.read_text()
+    assert found.cases["anna"].structure_set is None
+    for _ in range(2):
+        again = segment(patients / "anna", tmp_path / "out", Models((str(folder),), mirror=False), rtstruct=True)
+        rois = pydicom.dcmread(again.cases["anna"].structure_set).StructureSetROISequence
+        assert [roi.ROIName for roi in rois] == [name for name, _ in types]
 
 
 @pytest.mark.parametrize(

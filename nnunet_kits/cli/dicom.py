@@ -14,9 +14,10 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     """Add ``dicom``."""
     dicom = verbs.add_parser(
         "dicom",
-        help="write label maps of DICOM series as DICOM-SEG and structured reports",
+        help="write label maps of DICOM series as DICOM-SEG, structured reports and RT-STRUCT",
         description="Write the label map that was predicted of a DICOM series as a DICOM segmentation, and its "
-        "measures as a structured report (TID 1500), both referring to the series. For research, not for diagnosis.",
+        "measures as a structured report (TID 1500); with --rtstruct its outlines, too. All refer to the series. For "
+        "research, not for diagnosis.",
     )
     dicom.add_argument("labels", type=Path, metavar="LABELS", help="a label map, or a folder of them")
     dicom.add_argument(
@@ -29,6 +30,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         default="lesion",
         help="one segment for each lesion, or one for all of a kind and side (default: %(default)s)",
     )
+    dicom.add_argument("--rtstruct", action="store_true", help="also write the outlines as an RT structure set")
     dicom.add_argument("--model", default="", metavar="NAME", help="name of the model, for the files to state")
     dicom.add_argument(
         "--masses",
@@ -50,7 +52,13 @@ def run(options: argparse.Namespace) -> Result:
 
     author = Author(options.model, options.masses)
     written, failed = write_files(
-        options.labels, options.source, options.output, author, options.segments, Choice(options.series)
+        options.labels,
+        options.source,
+        options.output,
+        author,
+        options.segments,
+        Choice(options.series),
+        options.rtstruct,
     )
     for case, reason in failed.items():
         print(f"nnunet_kits: error: {case}: {reason}", file=sys.stderr)

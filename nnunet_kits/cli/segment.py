@@ -58,6 +58,7 @@ def add_verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         default="lesion",
         help="one DICOM segment for each lesion, or one for all of a kind and side (default: %(default)s)",
     )
+    add("--rtstruct", action="store_true", help="of DICOM series write an RT structure set, too")
     add("--viewer-mb", type=from_zero, metavar="MB", help="megabytes of the report for the slices of each; 0: none")
     add("-np", type=whole_from_one, default=1, metavar="N", help="processes, if memory allows (default: 1)")
     add("--overwrite", action="store_true", help="make again what is there")
@@ -92,6 +93,7 @@ def run(options: argparse.Namespace) -> Result:
         models,
         choice=choice_of(options),
         each=options.segments,
+        rtstruct=options.rtstruct,
         viewer_mb=options.viewer_mb,
         workers=options.np,
         overwrite=options.overwrite,

@@ -1,4 +1,4 @@
-"""Label map files of DICOM series, written as DICOM: a segmentation and a structured report for each case."""
+"""Label map files of DICOM series, written as DICOM: a segmentation, a structured report and outlines for each case."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -10,13 +10,14 @@ from nnunet_kits.dicom_output.measures import write_measures
 from nnunet_kits.dicom_output.segmentation import write_segmentation
 from nnunet_kits.dicom_output.segments import Each, label_of, segments_of
 from nnunet_kits.dicom_output.source import Author, open_source
+from nnunet_kits.dicom_output.structure_set import write_structure_set
 from nnunet_kits.errors import ImageError, KitsError, MeasurementError
 from nnunet_kits.images import CT_ENDINGS, CtSource, Series, check_placed, check_same_grid, read_labels
 from nnunet_kits.measurement.files import Task, measure_task
 
 logger = logging.getLogger(__name__)
 
-SEGMENTATION, REPORT = ".seg.dcm", ".sr.dcm"
+SEGMENTATION, REPORT, STRUCTURE_SET = ".seg.dcm", ".sr.dcm", ".rtstruct.dcm"
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Results:
     Attributes:
         segmentation: DICOM-SEG; None where the label map is empty: DICOM has no segmentation without a segment.
         report: structured report; None likewise.
+        structure_set: RT structure set; None likewise, or where none was asked for.
         segments: labels of the segments, from number 1 on.
     """
 
-    segmentation: Path | None
-    report: Path | None
+    segmentation: Path | None = None
+    report: Path | None = None
+    structure_set: Path | None = None
     segments: tuple[str, ...] = ()
 
 
@@ -41,6 +44,7 @@ def write_files(
     author: Author | None = None,
     each: Each = "lesion",
     choice: Choice | None = None,
+    rtstruct: bool = False,
 ) -> tuple[dict[str, Results], dict[str, str]]:
     """Write label maps of DICOM series as DICOM.
 
@@ -51,6 +55,7 @@ def write_files(
         author: what made the label maps. A dataset.json beside them may say that their tumors are any masses.
         each: one segment a lesion, or one for all lesions of a kind and side.
         choice: of a series.
+        rtstruct: also write an RT structure set.
 
     Returns:
         Case -> its files, and case -> why it failed.
@@ -68,7 +73,7 @@ def write_files(
     failed: dict[str, str] = {}
     for case, file in files.items():
         try:
-            written[case] = write_case(case, file, _series(series, sources[case]), output, author, each)
+            written[case] = write_case(case, file, _series(series, sources[case]), output, author, each, rtstruct)
         except (ImageError, MeasurementError) as error:
             failed[case] = str(error)
             logger.warning(f"{case}: failed: {error}")
@@ -78,9 +83,17 @@ def write_files(
 
 
 def write_case(
-    case: str, labels: Path, series: Series, output: Path, author: Author | None = None, each: Each = "lesion"
+    case: str,
+    labels: Path,
+    series: Series,
+    output: Path,
+    author: Author | None = None,
+    each: Each = "lesion",
+    rtstruct: bool = False,
 ) -> Results:
     """Write the label map of a series as ``CASE.seg.dcm``, and its measures as ``CASE.sr.dcm``.
+
+    What an earlier label map of the case has left in the folder and this one has not is removed.
 
     Args:
         case: its name.
@@ -89,6 +102,7 @@ def write_case(
         output: an existing folder.
         author: what made it.
         each: one segment a lesion, or one for all lesions of a kind and side.
+        rtstruct: also write the outlines as an RT structure set, ``CASE.rtstruct.dcm``.
 
     Raises:
         ImageError: a label map that cannot be read or lies on another grid; a series that cannot be referred to.
@@ -99,16 +113,19 @@ def write_case(
     found = read_labels(labels)
     check_placed(labels, found.grid)
     check_same_grid(case, source.grid, found.grid)
-    segmentation, report = output / f"{case}{SEGMENTATION}", output / f"{case}{REPORT}"
     segments = segments_of(found, each)
+    paths = [output / f"{case}{ending}" for ending in (SEGMENTATION, REPORT, STRUCTURE_SET)]
+    segmentation, report, structure_set = paths
+    for path in paths if not segments.segments else () if rtstruct else (structure_set,):
+        path.unlink(missing_ok=True)
     if not segments.segments:
-        for path in (segmentation, report):
-            path.unlink(missing_ok=True)  # of an earlier label map
-        return Results(None, None)
+        return Results()
     made = write_segmentation(segmentation, source, segments, author)
     write_measures(report, source, measure_task(Task(case, labels, series)), made, segments, author)
+    if rtstruct:
+        write_structure_set(structure_set, source, segments, author)
     names = (label_of(author.calls(one.structure), one.component, one.side) for one in segments.segments)
-    return Results(segmentation, report, tuple(names))
+    return Results(segmentation, report, structure_set if rtstruct else None, tuple(names))
 
 
 def _series(folder: Path, source: CtSource) -> Series:

@@ -15,6 +15,9 @@ from nnunet_kits.images import CtSource, Series, name_of, output_ending
 RECORD, REPORT = "segment.json", "report.html"
 LABELS, DICOM, PICTURES = "labels", "dicom", "pictures"
 
+FILES = ("segmentation", "report", "structure_set")
+"""DICOM results of a patient, as :class:`~nnunet_kits.dicom_output.Results` has them."""
+
 
 class Folder:
     """The results of some patients.
@@ -56,7 +59,7 @@ class Folder:
         """The label map of a patient."""
         return self.path / LABELS / f"{case}{output_ending(image)}"
 
-    def dicom_before(self, case: str, labels: Path, author: Author, each: str) -> Results | None:
+    def dicom_before(self, case: str, labels: Path, author: Author, each: str, rtstruct: bool) -> Results | None:
         """The DICOM results that were made of the same label map in the same way: new ones would be other instances.
 
         Returns:
@@ -65,18 +68,20 @@ class Folder:
         kept = self._kept(case).get("dicom") or {}
         if kept.get("made_with") != _made_with(labels, author, each):
             return None
-        names = kept["segmentation"], kept["report"]
+        names = [kept.get(which) for which in FILES]
         files = [None if name is None else self.path / DICOM / name for name in names]
         if any(file is not None and not file.is_file() for file in files):
             return None
-        return Results(files[0], files[1], tuple(kept["segments"]))
+        if kept["segments"] and rtstruct and files[2] is None:
+            return None
+        segmentation, report, structure_set = files
+        return Results(segmentation, report, structure_set, tuple(kept["segments"]))
 
     def add_dicom(self, case: str, labels: Path, author: Author, each: str, made: Results) -> None:
         """Note the DICOM results of a patient."""
-        files = (made.segmentation, made.report)
-        segmentation, report = (None if file is None else file.name for file in files)
-        found = {"segmentation": segmentation, "report": report, "segments": list(made.segments)}
-        kept = {"made_with": _made_with(labels, author, each), **found}
+        files = {which: getattr(made, which) for which in FILES}
+        names = {which: None if file is None else file.name for which, file in files.items()}
+        kept = {"made_with": _made_with(labels, author, each), **names, "segments": list(made.segments)}
         self.record.add(case, {**self._kept(case), "dicom": kept})
 
     def _kept(self, case: str) -> dict[str, Any]:

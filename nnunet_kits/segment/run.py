@@ -29,12 +29,14 @@ class Patient:
         measures: of its kidneys, tumors and cysts.
         segmentation: DICOM-SEG; None where the CT is no DICOM, or nothing was found.
         structured_report: the measures as DICOM (TID 1500); None likewise.
+        structure_set: the outlines as DICOM (RT-STRUCT); None likewise, or where none was asked for.
     """
 
     labels: Path
     measures: Measures
     segmentation: Path | None = None
     structured_report: Path | None = None
+    structure_set: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def segment(
     *,
     choice: Choice | None = None,
     each: Each = "lesion",
+    rtstruct: bool = False,
     viewer_mb: float | None = None,
     workers: int = 1,
     overwrite: bool = False,
@@ -79,6 +82,7 @@ def segment(
         models: to predict with; None for Renal-Net, which must be installed.
         choice: of a DICOM series.
         each: one DICOM segment a lesion, or one for all lesions of a kind and side.
+        rtstruct: of DICOM series write an RT structure set, too.
         viewer_mb: megabytes of the report for the slices of each patient; 0 for none, None for what ``report`` takes.
         workers: processes, fewer where memory is short.
         overwrite: make again what is there.
@@ -103,7 +107,7 @@ def segment(
     labels = {case: folder.labels(case, image) for case, image in images.items()}
     measures, not_measured = measure_cases(labels, images, output, workers=workers)
     failed |= not_measured
-    written, not_written = _write_dicom(folder, {case: images[case] for case in measures}, author, each)
+    written, not_written = _write_dicom(folder, {case: images[case] for case in measures}, author, each, rtstruct)
     failed |= not_written
     report = None
     if measures:
@@ -114,15 +118,15 @@ def segment(
         intro += "\n\nResearch use only: not for diagnosis or treatment."
         _report(report, intro, shown, _facts(source, models, author, failed), viewer_mb, workers)
     patients = {
-        case: Patient(labels[case], found, made.segmentation, made.report)
+        case: Patient(labels[case], found, made.segmentation, made.report, made.structure_set)
         for case, found in measures.items()
-        for made in [written.get(case, Results(None, None))]
+        for made in [written.get(case, Results())]
     }
     return Segmented(output, report, output / TABLE, output / PICTURES, patients, failed)
 
 
 def _write_dicom(
-    folder: Folder, images: Mapping[str, CtSource], author: Author, each: Each
+    folder: Folder, images: Mapping[str, CtSource], author: Author, each: Each, rtstruct: bool
 ) -> tuple[dict[str, Results], dict[str, str]]:
     """DICOM results of the patients that came as DICOM, and why there are none of some."""
     written: dict[str, Results] = {}
@@ -133,10 +137,10 @@ def _write_dicom(
             continue
         place.mkdir(exist_ok=True)
         labels = folder.labels(case, image)
-        made = folder.dicom_before(case, labels, author, each)
+        made = folder.dicom_before(case, labels, author, each, rtstruct)
         try:
             if made is None:
-                made = write_case(case, labels, image, place, author, each)
+                made = write_case(case, labels, image, place, author, each, rtstruct)
                 folder.add_dicom(case, labels, author, each, made)
         except KitsError as error:
             failed[case] = f"no DICOM results: {error}"
