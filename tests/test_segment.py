@@ -21,10 +21,13 @@ from small_plans import CLASSES
 from test_images_formats import ORIGIN, SPACING, image_of
 from test_inference import abdomen
 
+from nnunet_kits.cases.cts import find_cts
 from nnunet_kits.cli.main import main
 from nnunet_kits.cli.output import as_json
+from nnunet_kits.dicom_output import Author, Results
 from nnunet_kits.errors import ImageError
 from nnunet_kits.segment import Models, segment
+from nnunet_kits.segment.results import Folder
 
 SR = {
     ("Volume", None): "volume_ml",
@@ -250,6 +253,23 @@ def test_where_dicom_results_cannot_be_written_the_others_are(model, patients, t
     assert "has no FrameOfReferenceUID" in found["failed"]["anna"]
     assert found["cases"]["anna"]["segmentation"] is None
     assert Path(found["report"]).is_file()
+
+
+@pytest.mark.parametrize("note", [5, [], None, {}, {"segmentation": 5}, {"segments": 5}, {"segments": None}, "text"])
+def test_a_note_of_dicom_results_that_is_none_has_them_made_again(patients, tmp_path, note):
+    out, author = tmp_path / "out", Author("m")
+    cts = find_cts(patients / "anna")
+    folder = Folder(out, cts, overwrite=False)
+    labels = tmp_path / "anna.nii.gz"
+    labels.write_bytes(b"labels")
+    folder.add_dicom("anna", labels, author, "lesion", Results(segments=("Kidney, left",)))
+    assert folder.dicom_before("anna", labels, author, "lesion", False) == Results(segments=("Kidney, left",))
+    content = json.loads((out / "segment.json").read_text())
+    kept = content["cases"]["anna"]["dicom"]
+    content["cases"]["anna"]["dicom"] = {**kept, **note} if isinstance(note, dict) and note else note
+    (out / "segment.json").write_text(json.dumps(content))
+    again = Folder(out, cts, overwrite=False)
+    assert again.dicom_before("anna", labels, author, "lesion", False) is None
 
 
 def renamed(model, labels):

@@ -65,17 +65,19 @@ class Folder:
         Returns:
             None where there are none, or not all of their files.
         """
-        kept = self._kept(case).get("dicom") or {}
-        if kept.get("made_with") != _made_with(labels, author, each):
+        kept = self._kept(case).get("dicom")
+        if not isinstance(kept, dict) or kept.get("made_with") != _made_with(labels, author, each):
             return None
-        names = [kept.get(which) for which in FILES]
+        names, segments = [kept.get(which) for which in FILES], kept.get("segments")
+        if not isinstance(segments, list) or not all(isinstance(name, str | None) for name in names):
+            return None
         files = [None if name is None else self.path / DICOM / name for name in names]
         if any(file is not None and not file.is_file() for file in files):
             return None
-        if kept["segments"] and rtstruct and files[2] is None:
-            return None
         segmentation, report, structure_set = files
-        return Results(segmentation, report, structure_set, tuple(kept["segments"]))
+        if segments and rtstruct and structure_set is None:
+            return None
+        return Results(segmentation, report, structure_set, tuple(map(str, segments)))
 
     def add_dicom(self, case: str, labels: Path, author: Author, each: str, made: Results) -> None:
         """Note the DICOM results of a patient."""
