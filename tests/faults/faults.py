@@ -15,6 +15,7 @@ os.environ.update(OMP_NUM_THREADS="1", nnUNet_def_n_proc="1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import bombs  # noqa: E402
+import dicom_faults  # noqa: E402
 import disks  # noqa: E402
 import json_faults  # noqa: E402
 import kills  # noqa: E402
@@ -123,7 +124,8 @@ def mutated(cases: list[Case], world: Path, scratch: Path, journal: Journal | No
 
 
 KINDS = (
-    *("mutated NIfTI", "mutated JSON", "SIGKILL", "full disk", "files that may not grow", "two at once"),
+    *("mutated NIfTI", "mutated JSON", "mutated DICOM", "SIGKILL", "full disk", "files that may not grow"),
+    "two at once",
     *("closed output", "no file in a file's place", "read-only disk", "odd names", "ASCII locale", "bombs"),
 )
 
@@ -134,7 +136,10 @@ def runs_of(kind: str, options: argparse.Namespace, world: Path, folder: Path) -
     verbs = [verb for verb in kills.KILLED if options.job in verb]
     own = [verb for verb in verbs if verb in VICTIMS]
     named = [verb for verb in verbs if verb in FILE_VERBS]
-    if kind.startswith("mutated"):
+    if kind == "mutated DICOM":
+        series = dicom_faults.build(folder / "series")
+        yield from dicom_faults.mutated(series, scratch, options.dicom, draw, options.job)
+    elif kind.startswith("mutated"):
         cases = nifti_cases() if kind == "mutated NIfTI" else json_cases(world, scratch)
         chosen = drawn((case for case in cases if options.job in case[0]), options.most)
         yield from mutated(chosen, world, scratch, Journal(options.journal) if options.journal else None)
@@ -176,6 +181,7 @@ def main() -> int:
     parser.add_argument("--only", choices=KINDS, nargs="+", default=KINDS)
     parser.add_argument("--job", default="", help="only verbs whose name holds this")
     parser.add_argument("--most", type=int, help="mutated files of a job, drawn at random (default: all)")
+    parser.add_argument("--dicom", type=int, default=200, help="mutated DICOM series, three verbs on each")
     parser.add_argument("--kills", type=int, default=6, help="of each verb; of train 4, of cascade 2")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--journal", type=Path, help="file of outcomes of mutated files, so that a stopped run goes on")

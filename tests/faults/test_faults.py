@@ -3,6 +3,7 @@
 import os
 import random
 
+import dicom_faults
 import pytest
 from disks import with_small_files
 from faults import drawn, json_cases, nifti_cases, run_cases
@@ -27,6 +28,13 @@ def test_damaged_files_are_refused_by_name_or_served_right_and_nothing_is_half_w
     assert len(cases) > 1000
     runs = run_cases(drawn(cases, most), world, tmp_path / "run")
     assert [(run.job, run.fault, run.faults) for run in runs if run.faults] == []
+
+
+def test_damaged_dicom_is_refused_or_served_without_a_traceback(tmp_path):
+    series = dicom_faults.build(tmp_path / "series")
+    runs = list(dicom_faults.mutated(series, tmp_path / "run", 15, random.Random(0)))
+    assert [(run.job, run.fault, run.faults) for run in runs if run.faults] == []
+    assert {"served", "refused"} == {run.outcome for run in runs}
 
 
 @pytest.mark.parametrize("verb", QUICK)
