@@ -6,8 +6,8 @@ The tree is converted, its last cases held out, planned at 4 mm and preprocessed
 with each seed for the same time, on one CPU of its own: those of one seed side by side, on swapped CPUs for every other
 seed. Loading happens in the training process, as on a machine without CPUs to spare. The learning rate falls by
 nnU-Net's polynomial of the share of the time that is gone. A run that is done is kept in WORK/runs; run the command
-again to go on. ``PlannedUNetTrainer`` is nnU-Net's own network, loss and optimiser with our loading: nothing else
-differs.
+again to go on. ``PlannedUNetTrainer`` is nnU-Net's own network and loss with our loading. Both learn by AdamW, because
+nnU-Net's SGD learns next to nothing in so few iterations (``--sgd`` to see it): nothing but the loading differs.
 The picture, WORK/learning.png, shows training loss and pseudo Dice by iterations and by minutes.
 """
 
@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from learning import ORGANS, organ_dice, spread
+from learning import LEARNING_RATE, ORGANS, adamw, organ_dice, spread
 from side_by_side import device_name, environment, machine
 from trainers import described, make_trainer
 
@@ -40,7 +40,7 @@ PRESET = {
     "configurations": {
         CONFIGURATION: {
             "spacing_zyx_mm": [4.0, 4.0, 4.0],
-            "patch_size": [64, 64, 64],
+            "patch_size": [40, 48, 48],
             "batch_size": 2,
             "batch_dice": False,
             "max_stages": 4,
@@ -92,7 +92,7 @@ class Remaining:
         return [group["lr"] for group in self.trainer.optimizer.param_groups]
 
 
-def train(name: str, seed: int, seconds: float, work: Path) -> dict[str, Any]:
+def train(name: str, seed: int, seconds: float, work: Path, sgd: bool) -> dict[str, Any]:
     """Train for so long in epochs of few iterations, then score the cases held out."""
     import numpy as np
     import torch
@@ -108,6 +108,9 @@ def train(name: str, seed: int, seconds: float, work: Path) -> dict[str, Any]:
     trainer.logger.plot_progress_png = lambda *_: None
     trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = ITERATIONS, 5
     trainer.num_epochs = 1_000_000
+    if not sgd:
+        trainer.initial_lr = LEARNING_RATE
+        trainer.configure_optimizers = lambda: adamw(trainer)
     trainer.on_train_start()
     next(trainer.dataloader_train), next(trainer.dataloader_val)  # our loops are compiled here, once on a machine
     trainer.lr_scheduler = remaining = Remaining(trainer, seconds)
@@ -145,7 +148,17 @@ def side_by_side(seed: int, options: argparse.Namespace, runs: Path) -> None:
         file = runs / f"{name}.{seed}.json"
         if file.is_file():
             continue
-        words = ["--one", name, "--seed", str(seed), "--minutes", str(options.minutes), "--to", str(file)]
+        words = [
+            *(["--sgd"] if options.sgd else []),
+            "--one",
+            name,
+            "--seed",
+            str(seed),
+            "--minutes",
+            str(options.minutes),
+            "--to",
+            str(file),
+        ]
         cpu = cpus[(place + seed) % len(cpus)]
         command = ["taskset", "-c", str(cpu), sys.executable, __file__, str(options.work), *words]
         log = (runs / f"{name}.{seed}.log").open("w")
@@ -194,13 +207,14 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=4, metavar="N", help="its last N cases are not trained on")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sgd", action="store_true", help="nnU-Net's own optimiser, in another WORK")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.work = options.work.resolve()
     if options.one:
-        found = train(options.one, options.seed, 60 * options.minutes, options.work)
+        found = train(options.one, options.seed, 60 * options.minutes, options.work, options.sgd)
         options.to.write_text(json.dumps(found))
         return
     runs = options.work / "runs"
