@@ -4,8 +4,9 @@
 
 The network is ResUNet, by default of 32 to 320 features in six stages, with random weights. Both backends run in turn,
 windows in one process, commands in one each, with as many threads as torch takes. The command predicts a phantom of a
-CT's size whole, by one model and without mirroring, at --spacing mm and in windows of --command-window^3: reading,
-resampling, network, export, and with OpenVINO the conversion. Ratios are torch's over OpenVINO's.
+CT's size whole, by one model, without mirroring unless --mirrored, at --spacing mm and in windows of
+--command-window^3: reading, resampling, network, export, and with OpenVINO the conversion. Ratios are torch's over
+OpenVINO's.
 """
 
 import argparse
@@ -93,7 +94,8 @@ def commands(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         for backend in BACKENDS:
             out = folder / f"{backend}_{turn}"
             command = [sys.executable, "-m", "nnunet_kits.cli.main", "predict", "-i", image, "-o", str(out)]
-            told = told_by(COMMAND, *command, "--fine", model, "--disable_tta", "--device", "cpu", "--backend", backend)
+            command += [] if options.mirrored else ["--disable_tta"]
+            told = told_by(COMMAND, *command, "--fine", model, "--device", "cpu", "--backend", backend)
             (case,) = json.loads((out / "prediction.json").read_text())["cases"].values()
             found[backend].append({**told, "phases": case["seconds"]})
     maps = [np.asarray(nib.load(next((folder / f"{backend}_0").glob("*.nii.gz"))).dataobj) for backend in BACKENDS]
@@ -133,10 +135,8 @@ def show(found: dict[str, Any], options: argparse.Namespace) -> None:
         print(f"| {edge}^3 | {cells} | {ratios[-1]:.2f}x | {one['conversion']:.1f} | {apart} |")
     if "command" in found:
         told = found["command"]
-        shape = " x ".join(map(str, told["shape"]))
-        print(
-            f"\npredict, {shape} voxels at {options.spacing:g} mm, windows of {options.command_window}^3, unmirrored\n"
-        )
+        shape, how = " x ".join(map(str, told["shape"])), "mirrored" if options.mirrored else "unmirrored"
+        print(f"\npredict, {shape} voxels at {options.spacing:g} mm, windows of {options.command_window}^3, {how}\n")
         print("| | torch | OpenVINO | ratio |\n|---|---|---|---|")
         rows = {"wall s": lambda one: one["wall"], "peak MB": lambda one: one["MB"]}
         rows["fine network s"] = lambda one: one["phases"]["fine network"]
@@ -166,6 +166,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="runs of each window that are counted (default: 5)")
     parser.add_argument("--command-repeats", type=int, default=2, help="0 leaves the command out (default: 2)")
     parser.add_argument("--command-window", type=int, default=128, help="edge in voxels (default: 128)")
+    parser.add_argument(
+        "--mirrored", action="store_true", help="the command mirrors, as by default: eight times the windows"
+    )
     parser.add_argument("--spacing", type=float, default=1.5, help="mm, of the command's model (default: 1.5)")
     parser.add_argument("--size", default="full", choices=("tiny", "small", "full"), help="of the phantom")
     parser.add_argument("--case", type=int, default=0, help="number of the phantom (default: 0)")

@@ -114,12 +114,14 @@ def _attempt(work: Any, *arguments: Any) -> Any:
 def _program(network: nn.Module, window: Sequence[int]) -> nn.Module:
     """The network as a graph of torch's basic operations, which takes its weights."""
     import_openvino()
-    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+    from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
     exported = torch.export.export(network, (torch.zeros(*window),))
-    exported = exported.run_decompositions({torch.ops.aten.instance_norm.default: _instance_norm})
-    program: nn.Module = TorchFXPythonDecoder.from_exported_program(exported, dynamic_shapes=False).pt_module
-    return program
+    rules = torch.export.default_decompositions()
+    for operation in ops_to_not_decompose():
+        rules.pop(operation, None)
+    rules[torch.ops.aten.instance_norm.default] = _instance_norm
+    return exported.run_decompositions(rules).module()
 
 
 def _instance_norm(
