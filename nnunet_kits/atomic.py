@@ -31,8 +31,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     What killed processes left of writing the same file is deleted first.
 
     Raises:
-        OSError: the disk is full: with ``path`` as its ``filename``.
+        OSError: the disk is full, or ``path`` is a device or a pipe, which a file must not replace: with ``path`` as
+            its ``filename``.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "Is a device or a pipe, not a file", str(path))
     for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         if not _is_running(left_over.name.split(".")[-2]):
             left_over.unlink(missing_ok=True)

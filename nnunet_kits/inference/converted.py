@@ -117,11 +117,12 @@ def _program(network: nn.Module, window: Sequence[int]) -> nn.Module:
     from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
     exported = torch.export.export(network, (torch.zeros(*window),))
-    rules = torch.export.default_decompositions()
+    rules: Any = torch.export.default_decompositions()
     for operation in ops_to_not_decompose():
         rules.pop(operation, None)
     rules[torch.ops.aten.instance_norm.default] = _instance_norm
-    return exported.run_decompositions(rules).module()
+    program: nn.Module = exported.run_decompositions(rules).module()
+    return program
 
 
 def _instance_norm(
