@@ -148,17 +148,8 @@ def side_by_side(seed: int, options: argparse.Namespace, runs: Path) -> None:
         file = runs / f"{name}.{seed}.json"
         if file.is_file():
             continue
-        words = [
-            *(["--sgd"] if options.sgd else []),
-            "--one",
-            name,
-            "--seed",
-            str(seed),
-            "--minutes",
-            str(options.minutes),
-            "--to",
-            str(file),
-        ]
+        words = ["--one", name, "--seed", str(seed), "--minutes", str(options.minutes), "--to", str(file)]
+        words += ["--sgd"] if options.sgd else []
         cpu = cpus[(place + seed) % len(cpus)]
         command = ["taskset", "-c", str(cpu), sys.executable, __file__, str(options.work), *words]
         log = (runs / f"{name}.{seed}.log").open("w")

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nnunet_kits.atomic import atomic_path
 from nnunet_kits.dicom_output.codes import KIDNEY, SIDES, STRUCTURES, coded
 from nnunet_kits.dicom_output.segments import Segment, Segments, label_of
 from nnunet_kits.dicom_output.source import (
@@ -18,6 +17,7 @@ from nnunet_kits.dicom_output.source import (
     need_highdicom,
     series_number,
     without_remarks,
+    write_referring,
 )
 from nnunet_kits.errors import ImageError
 from nnunet_kits.labels import Label
@@ -52,15 +52,7 @@ def write_segmentation(path: Path, source: Source, segments: Segments, author: A
     if source.places != tuple(range(source.frames)):
         frames = np.zeros((source.frames, rows, columns), np.uint16)
         frames[list(source.places)] = segments.numbers
-    try:
-        made = _made(source, segments, frames, author)
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
-        raise ImageError(
-            f"series {source.series.index} cannot be referred to: {str(error).rstrip('.')}. Export it again."
-        ) from error
-    with atomic_path(path) as temporary:
-        made.save_as(temporary)
-    return made
+    return write_referring(path, source, lambda: _made(source, segments, frames, author))
 
 
 def _made(source: Source, segments: Segments, frames: NDArray[np.uint16], author: Author) -> Any:

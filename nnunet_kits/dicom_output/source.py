@@ -2,13 +2,15 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nnunet_kits import __version__
+from nnunet_kits.atomic import atomic_path
 from nnunet_kits.errors import ImageError, KitsError
 from nnunet_kits.images import Grid, Series, read_headers, series_grid
 
@@ -117,6 +119,31 @@ def open_source(series: Series) -> Source:
         )
     places = tuple(frame.index for frame in series.frames)
     return Source(series, grid, tuple(headers), places, int(headers[0].NumberOfFrames))
+
+
+def write_referring(path: Path, source: Source, make: Callable[[], Any]) -> Any:
+    """Make a data set that repeats what the source's headers state, and write it whole or not at all.
+
+    Args:
+        path: of the file.
+        source: the series.
+        make: the data set.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ImageError: the headers lack what must be repeated.
+    """
+    try:
+        made = make()
+    except (AttributeError, ValueError, TypeError, KeyError) as error:
+        raise ImageError(
+            f"series {source.series.index} cannot be referred to: {str(error).rstrip('.')}. Export it again."
+        ) from error
+    with atomic_path(path) as temporary:
+        made.save_as(temporary)
+    return made
 
 
 def series_number(source: Source, which: int) -> int:

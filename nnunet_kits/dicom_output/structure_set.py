@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nnunet_kits.atomic import atomic_path
-from nnunet_kits.dicom_output.codes import SIDES, STRUCTURES, Code
+from nnunet_kits.components import component_boxes
+from nnunet_kits.dicom_output.codes import SIDES, STRUCTURES, coded
 from nnunet_kits.dicom_output.outlines import outlines
 from nnunet_kits.dicom_output.segments import Segments, label_of
 from nnunet_kits.dicom_output.source import (
@@ -20,8 +21,10 @@ from nnunet_kits.dicom_output.source import (
     need_highdicom,
     series_number,
     without_remarks,
+    write_referring,
 )
 from nnunet_kits.errors import ImageError
+from nnunet_kits.geometry import Box, crop
 from nnunet_kits.labels import Label
 from nnunet_kits.palette import LABEL_COLOURS
 
@@ -49,15 +52,7 @@ def write_structure_set(path: Path, source: Source, segments: Segments, author: 
     """
     if not segments.segments:
         raise ImageError("the label map is empty, and a structure set has at least one outline.")
-    try:
-        made = _made(source, segments, author)
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
-        raise ImageError(
-            f"series {source.series.index} cannot be referred to: {str(error).rstrip('.')}. Export it again."
-        ) from error
-    with atomic_path(path) as temporary:
-        made.save_as(temporary)
-    return made
+    return write_referring(path, source, lambda: _made(source, segments, author))
 
 
 def _made(source: Source, segments: Segments, author: Author) -> Any:
@@ -91,7 +86,8 @@ def _made(source: Source, segments: Segments, author: Author) -> Any:
     made.StructureSetDate, made.StructureSetTime = f"{datetime.now():%Y%m%d %H%M%S}".split()
     made.ReferencedFrameOfReferenceSequence = [_frame_of_reference(source)]
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
-    for number, segment in enumerate(segments.segments, 1):
+    boxes = component_boxes(segments.numbers)
+    for number, (segment, box) in enumerate(zip(segments.segments, boxes, strict=True), 1):
         name = author.calls(segment.structure)
         colour = LABEL_COLOURS[Label[segment.structure.upper()]]
         made.StructureSetROISequence.append(
@@ -102,7 +98,7 @@ def _made(source: Source, segments: Segments, author: Author) -> Any:
                 ROIGenerationAlgorithm="AUTOMATIC",
             )
         )
-        contours = list(_contours(source, segments, number))
+        contours = list(_contours(source, box, crop(segments.numbers, box) == number))
         made.ROIContourSequence.append(
             _item(ROIDisplayColor=list(colour), ReferencedROINumber=number, ContourSequence=contours)
         )
@@ -133,13 +129,13 @@ def _slice(source: Source, place: int) -> Any:
     return item
 
 
-def _contours(source: Source, segments: Segments, number: int) -> Iterator[Any]:
-    """The outlines of a segment, slice by slice, in DICOM's millimetres."""
+def _contours(source: Source, box: Box, mask: NDArray[np.bool_]) -> Iterator[Any]:
+    """The outlines of a segment, slice by slice, in DICOM's millimetres; ``mask`` lies in the box."""
     to_mm = np.diag([-1.0, -1.0, 1.0, 1.0]) @ source.grid.affine  # DICOM's axes grow to left, back and head
-    mine = segments.numbers == number
-    for place in np.flatnonzero(mine.any(axis=(1, 2))).tolist():
-        for ring in outlines(mine[place]):
-            corners = np.column_stack([ring, np.full(len(ring), place), np.ones(len(ring))])
+    (first, _), (row, _), (column, _) = box
+    for place, section in enumerate(mask, first):
+        for ring in outlines(section):
+            corners = np.column_stack([ring + (column, row), np.full(len(ring), place), np.ones(len(ring))])
             yield _item(
                 ContourImageSequence=[_slice(source, place)],
                 ContourGeometricType="CLOSED_PLANAR",
@@ -150,22 +146,17 @@ def _contours(source: Source, segments: Segments, number: int) -> Iterator[Any]:
 
 def _observation(number: int, name: str, side: str) -> Any:
     """What a structure is, by its codes and side."""
-    structure = STRUCTURES[name]
-    type_ = _code(structure.type)
-    type_.SegmentedPropertyTypeModifierCodeSequence = [_code(SIDES[side])]
+    structure, concept = STRUCTURES[name], need_highdicom().sr.CodedConcept
+    kind = concept.from_code(coded(structure.type))
+    kind.SegmentedPropertyTypeModifierCodeSequence = [concept.from_code(coded(SIDES[side]))]
     return _item(
         ObservationNumber=number,
         ReferencedROINumber=number,
-        SegmentedPropertyCategoryCodeSequence=[_code(structure.category)],
-        RTROIIdentificationCodeSequence=[type_],
+        SegmentedPropertyCategoryCodeSequence=[concept.from_code(coded(structure.category))],
+        RTROIIdentificationCodeSequence=[kind],
         RTROIInterpretedType="" if structure.is_lesion else "ORGAN",
         ROIInterpreter="",
     )
-
-
-def _code(code: Code) -> Any:
-    value, scheme, meaning = code
-    return _item(CodeValue=value, CodingSchemeDesignator=scheme, CodeMeaning=meaning)
 
 
 def _item(**values: Any) -> Any:
