@@ -5,7 +5,6 @@ from typing import Annotated
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d, max_pool3d
 
 from nnunet_kits.losses.compare import compare, precision, split_target
 from nnunet_kits.losses.costs import class_weight
@@ -83,13 +82,22 @@ def share_of_rings(lesions: Tensor, dtype: torch.dtype, reaches: Sequence[int] =
     Returns:
         As ``lesions``, 0 to 1.
     """
-    pool = max_pool2d if lesions.ndim == 4 else max_pool3d
-    grown, reached = lesions.to(dtype), 0
-    share = torch.zeros_like(grown)
+    grown, reached = lesions, 0
+    rings = torch.zeros_like(lesions, dtype=torch.uint8)
     for reach in reaches:
-        step, reached = reach - reached, reach
-        for axis in range(lesions.ndim - 2):  # a cube along one axis after the other
-            window = [2 * step + 1 if axis == other else 1 for other in range(lesions.ndim - 2)]
-            grown = pool(grown, window, 1, [edge // 2 for edge in window])
-        share += grown
-    return share.div_(len(reaches)).masked_fill_(lesions, 0)
+        while reached < reach:
+            step = min(reach - reached, 2 * reached + 1)  # as far as copies of what has grown leave no gap
+            grown, reached = _grown(grown, step), reached + step
+        rings += grown
+    return rings.masked_fill_(lesions, 0).to(dtype).div_(len(reaches))
+
+
+def _grown(mask: Tensor, step: int) -> Tensor:
+    """A mask and its copies so many voxels away, along one axis after the other."""
+    for axis in range(2, mask.ndim):
+        rest = mask.shape[axis] - step
+        if rest > 0:
+            before, mask = mask, mask.clone()
+            mask.narrow(axis, step, rest).logical_or_(before.narrow(axis, 0, rest))
+            mask.narrow(axis, 0, rest).logical_or_(before.narrow(axis, step, rest))
+    return mask
