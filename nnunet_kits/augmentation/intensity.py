@@ -44,7 +44,7 @@ class Contrast(_Intensity):
 
 
 class Gamma(_Intensity):
-    """nnU-Net's ``GammaTransform`` in five passes, one of them torch's power."""
+    """nnU-Net's ``GammaTransform`` in four passes."""
 
     stock: GammaTransform
 
@@ -52,8 +52,7 @@ class Gamma(_Intensity):
         array = values.numpy()
         sign = np.float32(-1 if params["invert_image"][number] else 1)
         mean, deviation, low, high = kernels.statistics(array, sign)
-        kernels.to_unit(array, sign, low, max(high - low, SMALLEST))
-        values.pow_(params["gamma"][number])
+        kernels.unit_power(array, sign, low, max(high - low, SMALLEST), np.float32(params["gamma"][number]))
         factor, shift = high - low, low
         if params["retain_stats"][number]:
             mean_here, deviation_here, _, _ = kernels.statistics(array, np.float32(1))

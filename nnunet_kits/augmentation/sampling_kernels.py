@@ -110,8 +110,16 @@ def place_row(z, y, x, strides, index, fz, fy, fx):
 
 @compiled
 def image_row(flat, strides, index, fz, fy, fx, out):
-    """Trilinear values at places that lie inside."""
+    """Trilinear values at places that lie inside; in a plane bilinear ones, which are the same."""
     s0, s1, one = np.uint64(strides[0]), np.uint64(strides[1]), np.uint64(1)
+    if s0 == 0:
+        for k in range(out.size):
+            i = np.uint64(index[k])
+            a = flat[i] + fx[k] * (flat[i + one] - flat[i])
+            i += s1
+            b = flat[i] + fx[k] * (flat[i + one] - flat[i])
+            out[k] = a + fy[k] * (b - a)
+        return
     for k in range(out.size):
         i = np.uint64(index[k])
         u, v, w = fz[k], fy[k], fx[k]
@@ -135,9 +143,14 @@ def uniform_cells(flat, strides, size, out):
         for j in range(height - 1):
             first = i * strides[0] + j * strides[1]
             a, b = flat[first : first + width], flat[first + strides[1] : first + strides[1] + width]
+            cells = out[first : first + width]
+            if strides[0] == 0:
+                for k in range(width - 1):
+                    apart = (a[k] ^ b[k]) | (a[k] ^ a[k + 1]) | (a[k] ^ b[k + 1])
+                    cells[k] = a[k] if apart == 0 else MIXED
+                continue
             first += strides[0]
             c, d = flat[first : first + width], flat[first + strides[1] : first + strides[1] + width]
-            cells = out[i * strides[0] + j * strides[1] :][:width]
             for k in range(width - 1):
                 apart = (a[k] ^ b[k]) | (a[k] ^ c[k]) | (a[k] ^ d[k])
                 apart |= (a[k] ^ a[k + 1]) | (a[k] ^ b[k + 1]) | (a[k] ^ c[k + 1]) | (a[k] ^ d[k + 1])
