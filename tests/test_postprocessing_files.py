@@ -124,6 +124,17 @@ def test_a_damaged_file_and_a_foreign_label_are_named_and_the_others_are_done(pr
     assert np.array_equal(voxels(out / "case_00000.nii.gz"), truth())
 
 
+def test_a_label_map_without_orientation_gets_none_and_is_named(predicted):
+    image = nib.Nifti1Image(with_specks(), IPL)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, predicted / "pred" / "case_00001.nii.gz")
+    failed = postprocess_folder(predicted / "pred", predicted / "out", load_chain("two_kidneys"))
+    assert list(failed) == ["case_00001"]
+    assert "case_00001.nii.gz: neither sform nor qform is set" in failed["case_00001"]
+    assert not (predicted / "out" / "case_00001.nii.gz").exists()
+
+
 def test_a_label_map_that_needs_more_memory_than_is_free_is_named_and_the_others_are_done(predicted, monkeypatch):
     save(predicted / "pred" / "case_00001.nii.gz", np.ones((60, 60, 60), np.uint8))
     monkeypatch.setattr("nnunet_kits.cases.memory.available_memory_bytes", lambda: 1_000_000)

@@ -16,7 +16,7 @@ from nnunet_kits.cases.memory import check_memory
 from nnunet_kits.cases.parallel import run_cases, with_progress
 from nnunet_kits.cases.records import Record, open_record, stamp
 from nnunet_kits.errors import KitsError, PostprocessingError
-from nnunet_kits.images import read_labels, write_volume
+from nnunet_kits.images import check_placed, read_labels, write_volume
 from nnunet_kits.postprocessing.pipeline import Chain, apply_chain
 from nnunet_kits.postprocessing.voxel import Voxel
 
@@ -106,11 +106,12 @@ def postprocess_file(task: Task) -> list[dict[str, Any]]:
         What each step changed.
 
     Raises:
-        ImageError: an unreadable file, or a value that is no KiTS label.
+        ImageError: an unreadable file, a value that is no KiTS label, or no orientation.
         PostprocessingError: more labelled voxels than memory is free for.
     """
     labels = read_labels(task.source)
     grid = labels.grid
+    check_placed(task.source, grid)  # writing it would give it an orientation
     check_memory(
         {str(task.source): BYTES_A_VOXEL * labels.array.size},
         "postprocessing",
