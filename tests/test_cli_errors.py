@@ -42,6 +42,16 @@ def test_a_reader_of_the_output_that_ends_early_does_not_make_a_success_of_half_
     assert "Traceback" not in done.stderr
 
 
+def test_where_nobody_reads_the_errors_either_the_exit_code_still_says_so(tmp_path):
+    for words, code in ((["phantom", str(tmp_path / "out"), *TREE], 141), (["measure", str(tmp_path / "none")], 2)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        command = [sys.executable, "-m", "nnunet_kits.cli.main", *words]
+        done = subprocess.run(command, stdout=writing, stderr=writing, timeout=300)
+        os.close(writing)
+        assert done.returncode == code
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_an_output_that_takes_nothing_and_letters_that_its_encoding_lacks_are_told_in_one_line(tmp_path):
     command = [sys.executable, "-m", "nnunet_kits.cli.main", "phantom"]

@@ -84,24 +84,24 @@ def main(arguments: list[str] | None = None) -> int:
                 print(output.as_json(result.data))
         return result.code
     except KitsError as error:
-        print(f"nnunet_kits: error: {error}", file=sys.stderr)
+        output.complain(f"nnunet_kits: error: {error}")
         return 2
     except KeyboardInterrupt:
-        print("nnunet_kits: interrupted; run the same command again to go on.", file=sys.stderr)
+        output.complain("nnunet_kits: interrupted; run the same command again to go on.")
         return 130
     except BrokenPipeError:
         output.let_go()
-        print("nnunet_kits: nobody reads the output any more; run the same command again to go on.", file=sys.stderr)
+        output.complain("nnunet_kits: nobody reads the output any more; run the same command again to go on.")
         return 141
     except RuntimeError as error:
         if not str(error).startswith("Symlink loop"):  # so pathlib tells it before Python 3.13
             raise
-        print(f"nnunet_kits: error: {error}: these links lead to no file. Name what they should.", file=sys.stderr)
+        output.complain(f"nnunet_kits: error: {error}: these links lead to no file. Name what they should.")
         return 2
     except OSError as error:
         output.let_go()
         reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-        print(f"nnunet_kits: error: {reason}. What was finished is kept.", file=sys.stderr)
+        output.complain(f"nnunet_kits: error: {reason}. What was finished is kept.")
         return 2
 
 

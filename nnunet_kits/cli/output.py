@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from nnunet_kits.atomic import naming
 
@@ -64,10 +64,23 @@ def printing() -> Iterator[None]:
 
 def let_go() -> None:
     """Throw away what standard output did not take, so that Python can end."""
-    try:
+    with _read_or_not(sys.stdout):
         sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """Print a line on standard error, where somebody reads it."""
+    with _read_or_not(sys.stderr):
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _read_or_not(stream: TextIO) -> Iterator[None]:
+    """Let a stream that takes nothing any more take everything, and keep nothing of it."""
+    try:
+        yield
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
