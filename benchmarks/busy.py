@@ -3,6 +3,7 @@
     python benchmarks/busy.py                  # training iterations of the demo's network
     python benchmarks/busy.py --demo FOLDER    # the whole quick demo, alone and beside a busy process
 
+A demo goes before those that are timed: the first on a machine compiles loops and reads all libraries from the disk.
 Every line is one set of environment variables. A fair share of two CPUs beside one busy process is two thirds of them:
 1.5 times the time. Run it on a machine that does nothing else.
 """
@@ -79,6 +80,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SETTINGS, metavar="SETTING", help="lines of the table")
     parser.add_argument("--demo", type=Path, metavar="FOLDER", help="run the quick demo below this folder instead")
     options = parser.parse_args()
+    if options.demo:
+        demo_seconds(options.demo / "first", {})
     print(machine())
     print("| setting | alone, s | beside one busy process, s | ratio |\n|---|---|---|---|")
     for number, name in enumerate(options.only or SETTINGS):
