@@ -33,7 +33,7 @@ from scipy import ndimage
 from skimage.morphology import ball
 
 from nnunet_kits import augmentation
-from nnunet_kits.augmentation import pipeline
+from nnunet_kits.augmentation import filter_kernels, pipeline
 from nnunet_kits.augmentation.masks import OPERATORS, change
 from nnunet_kits.augmentation.pipeline import STOCK_VARIABLE, Accelerated, accelerate
 
@@ -207,6 +207,20 @@ def test_contrast_and_gamma_are_nnunets(shape, channels, transform, seed):
     case = sample(seed, shape, channels)
     case["image"] = case["image"] * 3 + 5
     assert_equal(transform, case, seed)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0.7, 1, 1.3, 2])
+def test_the_power_of_gamma_is_numpys_in_double_precision(exponent):
+    rest = np.random.default_rng(0).random(10_000)
+    values = np.concatenate([[0, 1, 1e-30, 1e-7, 0.5, np.nextafter(np.float32(0.5), 0)], rest]).astype(np.float32)
+    found = (2 - 5 * values).astype(np.float32)  # from 2 down to -3, to be turned round
+    values = (-found.astype(np.float64) + 2) / 5
+    filter_kernels.unit_power(found, np.float32(-1), np.float32(-2), np.float32(5), np.float32(exponent))
+    assert found == pytest.approx(values ** np.float32(exponent), abs=5e-7)
+    assert found[0] < 1e-19
+    odd = np.array([np.nan, np.inf, 0.25], np.float32)
+    filter_kernels.unit_power(odd, np.float32(1), np.float32(0), np.float32(1), np.float32(exponent))
+    assert np.isnan(odd).tolist() == [True, True, False]
 
 
 def test_an_image_of_one_value_stays_one_value():

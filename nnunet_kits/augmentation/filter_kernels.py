@@ -9,7 +9,10 @@ from nnunet_kits.augmentation.compiled import compiled, summing
 BLOCK = 4096
 """Voxels of a plane that are done at a time, so that what they are made of stays in the processor's cache."""
 
-ONE, LEAST_POWER = np.float32(1), np.float32(-126)
+ONE = np.float32(1)
+LEAST_POWER = np.float32(-126)
+"""Of 2, of which single precision has all digits."""
+
 ROOT_HALF = np.int32(0x3F3504F3)
 """Bits of the square root of one half in single precision."""
 
@@ -132,8 +135,8 @@ def stretch(values, mean, factor, low, high):
 def unit_power(values, sign, low, extent, exponent):
     """Values times 1 or -1, from their range to that from 0 to 1, then to a power; in place.
 
-    The power is 2^(exponent log2(x)), by polynomials, which a processor computes of many values at once: the result is
-    within 1e-7 of the power, and 0 stays below 1e-26.
+    The power is 2^(exponent log2(x)), by polynomials, which a processor computes of many values at once: for exponents
+    of 0.5 to 2 within 2e-7 of the power, and 0 becomes less than 1e-19.
     """
     edge = min(BLOCK, values.size)
     bits, scale_bits = np.empty(edge, np.int32), np.empty(edge, np.int32)
