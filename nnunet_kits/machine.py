@@ -10,6 +10,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
 """Settings of glibc's mallopt, from its malloc.h."""
@@ -47,6 +51,14 @@ def available_memory_bytes(groups: Path = Path("/sys/fs/cgroup")) -> int | None:
             limit, used = (int((groups / name).read_text(encoding="utf-8")) for name in (limit_file, used_file))
             found.append(limit - used)
     return max(0, min(found)) if found else None
+
+
+@functools.cache
+def thread_pools() -> "ThreadpoolController":
+    """The libraries of this process that have threads, looked for once: that takes longer than many a patch."""
+    from threadpoolctl import ThreadpoolController  # on use: help needs none
+
+    return ThreadpoolController()
 
 
 @functools.cache

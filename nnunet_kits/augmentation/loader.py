@@ -17,12 +17,12 @@ from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
-from threadpoolctl import ThreadpoolController
 
 from nnunet_kits.augmentation.pipeline import is_accelerated
 from nnunet_kits.augmentation.placement import PLACED, Placed
 from nnunet_kits.augmentation.set_steps import OneOf
 from nnunet_kits.errors import KitsError, TrainingError
+from nnunet_kits.machine import thread_pools
 
 PADDING_IMAGE, PADDING_LABEL = 0, -1
 """What nnU-Net's loader puts around a case."""
@@ -122,12 +122,6 @@ def _cut(array: Any, lower: Sequence[int], upper: Sequence[int], padding: int, k
         raise _unreadable(str(getattr(array, "urlpath", "a case")), error) from error
 
 
-@functools.cache
-def _thread_pools() -> ThreadpoolController:
-    """The libraries of this process that have threads: looking for them takes longer than many a patch."""
-    return ThreadpoolController()
-
-
 class BoxLoader(nnUNetDataLoader):
     """nnU-Net's loader for transforms that :func:`~nnunet_kits.augmentation.pipeline.accelerate` has made.
 
@@ -161,7 +155,7 @@ class BoxLoader(nnUNetDataLoader):
         keys = self.get_indices()
         data: torch.Tensor | None = None
         targets: list[torch.Tensor] = []
-        with torch.no_grad(), _thread_pools().limit(limits=1):
+        with torch.no_grad(), thread_pools().limit(limits=1):
             for number, key in enumerate(keys):
                 image, labels = self._sample(key, self.get_do_oversample(number))
                 several = isinstance(labels, list)

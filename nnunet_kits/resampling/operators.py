@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from threadpoolctl import ThreadpoolController
 
 from nnunet_kits.errors import ResamplingError
+from nnunet_kits.machine import thread_pools
 from nnunet_kits.resampling.scheme import Scheme
 
 Rows = tuple[int, int]
@@ -148,13 +148,7 @@ def _banded(matrix: NDArray[np.float64], negligible: float) -> AxisOperator:
     return AxisOperator(old_size, new_size, first, weights)
 
 
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    """Looking the libraries up takes milliseconds, so it is done once."""
-    return ThreadpoolController()
-
-
 def one_blas_thread() -> AbstractContextManager[Any]:
     """Keep matrix products in this thread: the tiles are small, and threads that wait for each other cost more."""
-    context: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    context: AbstractContextManager[Any] = thread_pools().limit(limits=1, user_api="blas")
     return context
