@@ -75,6 +75,7 @@ from nnunet_kits.augmentation import set_pipeline
 from nnunet_kits.augmentation.loader import BoxLoader
 from nnunet_kits.augmentation.pipeline import accelerate
 from nnunet_kits.augmentation.sets import load_set
+from nnunet_kits.machine import keep_freed_memory
 torch.set_num_threads(1)
 which, folder, file, samples = sys.argv[1:]
 mode = pickle.load(open(file, "rb"))
@@ -103,6 +104,7 @@ if mode["augmentation"] != "nnunet":
     transforms = set_pipeline.pipeline(chosen, patch, transforms, labels)
 if which == "ours":
     transforms = accelerate(transforms)
+    keep_freed_memory()  # as processes that load for our trainers do
 kind, size = BoxLoader if which == "ours" else nnUNetDataLoader, initial
 if which == "floor":
     size, transforms = patch, None

@@ -66,29 +66,32 @@ def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
-@contextmanager
-def keep_freed_memory() -> Iterator[None]:
-    """Keep freed memory in this process for a while, instead of handing it back and fetching it again.
+def keep_freed_memory() -> None:
+    """Keep freed memory in this process from now on, instead of handing it back and fetching it again.
 
-    A network on a CPU allocates and frees the same large blocks in every layer. glibc hands each back to the system,
-    which must then find and clear every page anew. Afterwards what is free is handed back as far as glibc can. Does
-    nothing where the C library is not glibc.
+    A network on a CPU allocates and frees the same large blocks in every layer, a loader in every patch. glibc hands
+    each back to the system, which must then find and clear every page anew. Does nothing where the C library is not
+    glibc.
     """
-    library = _glibc()
-    if library is None:
-        yield
-        return
-    library.mallopt(M_MMAP_MAX, 0)
-    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    library.mallopt(M_TOP_PAD, 64 << 20)
+    if (library := _glibc()) is not None:
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        library.mallopt(M_TOP_PAD, 64 << 20)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """:func:`keep_freed_memory` for a while; afterwards what is free is handed back as far as glibc can."""
+    keep_freed_memory()
     try:
         yield
     finally:
-        library.mallopt(M_MMAP_MAX, MMAP_MAX)
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        library.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_MMAP_THRESHOLD)
-        library.mallopt(M_TOP_PAD, 128 << 10)
-        library.malloc_trim(0)
+        if (library := _glibc()) is not None:
+            library.mallopt(M_MMAP_MAX, MMAP_MAX)
+            library.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+            library.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_MMAP_THRESHOLD)
+            library.mallopt(M_TOP_PAD, 128 << 10)
+            library.malloc_trim(0)
 
 
 def visible_gpus() -> list[str]:

@@ -339,11 +339,29 @@ def test_an_elastic_deformation_moves_voxels_by_blurred_noise_times_the_magnitud
     moved = transform.draw(given["image"])["elastic_offsets"].numpy()
     np.random.seed(2)
     np.random.uniform(size=3)  # whether, sigma, magnitude
-    generator = torch.Generator().manual_seed(int(np.random.randint(2**31)))
-    noise = 2 * torch.rand((3, *patch), generator=generator).numpy() - 1
+    noise = 2 * np.random.default_rng(np.random.randint(2**31)).random((3, *patch), dtype=np.float32) - 1
     expected = np.stack([150 * ndimage.gaussian_filter(axis, 4, mode="mirror", truncate=3) for axis in noise])
     assert np.abs(moved - expected).max() < 1e-3
     assert_read_from(transform, given, middle_of((30, 40, 44)) + grid_of(patch) + moved)
+
+
+@pytest.mark.parametrize(("shape", "patch"), [((30, 40, 44), (20, 28, 32)), ((52, 56), (34, 38))])
+def test_a_deformed_patch_is_turned_and_scaled_where_it_lies(shape, patch):
+    given = sample(shape)
+    made = steps(
+        rotation={"degrees": [12, 12], "about": ["z", "y"]},
+        crop={"share": [0.7, 0.9], "axes": ["z", "y", "x"], "each_axis": True, "anywhere": True},
+        elastic={"sigma_voxels": [4, 4], "magnitude_voxels": [60, 60]},
+    )
+    transform = SetSpatial(patch, made)
+    np.random.seed(2)
+    drawn = transform.draw(given["image"])
+    moved = drawn["elastic_offsets"].numpy()
+    assert moved.std() > 0.3
+    column = (-1, *[1] * len(patch))
+    turn = rotation_matrix({"z": 12, "y": 12} if len(patch) == 3 else {"z": 12}, len(patch))
+    inner = (grid_of(patch) + moved) * drawn["shares"].reshape(column) + drawn["shift"].reshape(column)
+    assert_read_from(transform, given, middle_of(shape) + np.tensordot(turn, inner, 1))
 
 
 def test_voxels_are_displaced_by_as_much_as_the_formula_of_blurred_noise_says():
@@ -372,9 +390,8 @@ def test_all_that_a_set_may_read_lies_in_its_margin_and_the_margin_is_not_wide(n
         for _ in range(300):
             drawn = spatial.draw(torch.empty(1, *whole))
             affine = np.eye(len(patch)) if drawn["affine"] is None else drawn["affine"]
-            places = np.tensordot(
-                affine, grid_of(patch) + (0 if drawn["grid"] is None else drawn["elastic_offsets"].numpy()), 1
-            )
+            moved = 0 if drawn["elastic_offsets"] is None else drawn["elastic_offsets"].numpy()
+            places = np.tensordot(affine, grid_of(patch) + moved, 1)
             places += (np.array(drawn["center_location_in_pixels"]) - whole / 2).reshape(-1, *[1] * len(patch))
             room = ((whole - 1) / 2 + 0.5).reshape(-1, *[1] * len(patch))
             outside.append((np.abs(places) > room).mean())

@@ -8,19 +8,19 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from nnunet_kits.machine import available_memory_bytes, keep_freed_memory
+from nnunet_kits.machine import available_memory_bytes, freed_memory_kept
 
 FAULTS = """
 import resource
 import numpy as np
-from nnunet_kits.machine import keep_freed_memory
+from nnunet_kits.machine import freed_memory_kept
 def faults(times):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(times):
         np.ones(40 << 20, np.uint8)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 given_back = faults(5)
-with keep_freed_memory():
+with freed_memory_kept():
     faults(1)
     kept = faults(5)
 print(given_back, kept)
@@ -35,7 +35,7 @@ def test_memory_that_was_freed_is_used_again_without_asking_the_system():
 
 
 def test_an_error_inside_is_passed_on():
-    with pytest.raises(ZeroDivisionError), keep_freed_memory():
+    with pytest.raises(ZeroDivisionError), freed_memory_kept():
         1 / 0  # noqa: B018
 
 

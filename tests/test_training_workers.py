@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import platform
+import resource
 import shutil
 import signal
 import subprocess
@@ -80,6 +82,27 @@ def test_a_process_that_is_killed_is_told_of_with_what_to_do():
         TrainingError, match=r"ended by SIGKILL, as happens where memory .* Free memory, or set nnUNet_n"
     ):
         take_all(loader)
+
+
+class Faults(Draws):
+    """Pages that the system was asked for, of one block that is taken and freed five times."""
+
+    def generate_train_batch(self):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            np.ones(40 << 20, np.uint8)
+        return {"faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_a_process_that_loads_uses_memory_again_that_it_has_freed():
+    ours, other = Workers(Faults(), 1, 1, False), NonDetMultiThreadedAugmenter(Faults(), None, 1, 1)
+    try:
+        kept, given_back = ([next(loader)["faults"] for _ in range(3)][-1] for loader in (ours, other))
+    finally:
+        ours._finish()
+        other._finish()
+    assert kept < given_back / 10
 
 
 class Fails(Draws):

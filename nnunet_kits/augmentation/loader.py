@@ -22,7 +22,7 @@ from nnunet_kits.augmentation.pipeline import is_accelerated
 from nnunet_kits.augmentation.placement import PLACED, Placed
 from nnunet_kits.augmentation.set_steps import OneOf
 from nnunet_kits.errors import KitsError, TrainingError
-from nnunet_kits.machine import thread_pools
+from nnunet_kits.machine import keep_freed_memory, thread_pools
 
 PADDING_IMAGE, PADDING_LABEL = 0, -1
 """What nnU-Net's loader puts around a case."""
@@ -133,9 +133,13 @@ class BoxLoader(nnUNetDataLoader):
     """Where a process that loads says what went wrong in it: a queue of texts."""
 
     def set_thread_id(self, thread_id: int) -> None:
-        """Number of the process that loads. Its draws become its own: torch's state is a copy in all of them."""
+        """Number of the process that loads. Its draws become its own: torch's state is a copy in all of them.
+
+        It keeps the memory of one patch for the next.
+        """
         super().set_thread_id(thread_id)
         if self.failures is not None:
+            keep_freed_memory()
             torch.manual_seed(int(np.random.randint(2**31)))
 
     def __next__(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ class Placed:
     """Where a patch lies, once drawn.
 
     Attributes:
-        drawn: parameters of nnU-Net's transform; ``grid`` only with an elastic deformation.
+        drawn: parameters of nnU-Net's transform, but ``places`` in place of its grid: voxel coordinates (axes, *patch)
+            in the whole, None unless an elastic deformation is drawn.
         shape: ([z,] y, x) of the whole that they were drawn for, which is the patch with its margin.
         offset: where in the whole that begins which was read.
     """

@@ -83,8 +83,8 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
             smoothed: blurs a volume.
 
         Returns:
-            nnU-Net's own, ``grid`` only with an elastic deformation, and what they are made of: ``degrees``,
-            ``shares``, ``shift``, ``sigma``, ``magnitude``; None where a step is not done.
+            nnU-Net's own but for the grid, and what they are made of: ``degrees``, ``shares``, ``shift``, ``sigma``,
+            ``magnitude``; None where a step is not done.
         """
         size, dimensions = np.asarray(self.patch_size), len(self.axes)
         drawn: dict[str, Any] = dict.fromkeys(("degrees", "shares", "shift", "sigma", "magnitude"))
@@ -106,20 +106,21 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
             drawn["magnitude"] = self._drawn("elastic", "magnitude_voxels")
             displacement = self._displacement(drawn["sigma"], drawn["magnitude"], smoothed)
         moved = drawn["degrees"] is not None or drawn["shares"] is not None
-        shape = image.shape[1:]
+        middle = np.asarray(image.shape[1:]) / 2
         drawn["affine"] = turn @ np.diag(shares) if moved else None
-        drawn["center_location_in_pixels"] = [float(edge / 2 + s) for edge, s in zip(shape, turn @ shift, strict=True)]
+        drawn["center_location_in_pixels"] = (middle + turn @ shift).tolist()
         drawn["elastic_offsets"] = displacement
-        drawn["grid"] = None if displacement is None else self._grid(drawn, shape)
         return drawn
 
     def _displacement(self, sigma: float, magnitude: float, smoothed: Callable[..., np.ndarray]) -> torch.Tensor:
         """Even noise from -1 to 1, blurred, times the magnitude: (axes, *patch), voxels."""
-        generator = torch.Generator().manual_seed(int(np.random.randint(2**31)))
-        noise = torch.rand((len(self.axes), *self.patch_size), generator=generator).mul_(2).sub_(1)
-        for axis in noise.numpy():
+        generator = np.random.default_rng(np.random.randint(2**31))
+        noise = generator.random((len(self.axes), *self.patch_size), dtype=np.float32)
+        noise *= 2
+        noise -= 1
+        for axis in noise:
             axis[...] = smoothed(axis, sigma)
-        return noise.mul_(magnitude)
+        return torch.from_numpy(noise).mul_(magnitude)
 
     def _grid(self, drawn: Mapping[str, Any], shape: Sequence[int]) -> torch.Tensor:
         """The places of all voxels as torch's sampler takes them: (*patch, axes in reverse), -1 to 1."""
@@ -135,9 +136,8 @@ class SetSpatial(SpatialTransform):  # type: ignore[misc]  # nnU-Net is untyped
         """What :meth:`draw` draws, with the places of all voxels where any is moved."""
         image = data_dict["image"]
         drawn = self.draw(image)
-        if drawn["grid"] is None and drawn["affine"] is not None:
-            drawn["grid"] = self._grid(drawn, image.shape[1:])
-        return drawn
+        still = drawn["affine"] is None and drawn["elastic_offsets"] is None
+        return {**drawn, "grid": None if still else self._grid(drawn, image.shape[1:])}
 
     def size_with_margin(self) -> list[int]:
         """The patch with all that its voxels may be read from; of a deformation nearly all."""

@@ -85,12 +85,12 @@ class Within(BasicTransform):
 
     def __call__(self, **data_dict: Any) -> dict[str, Any]:
         """Change the image within the labels, if there are at least two voxels of them."""
-        image, segmentation = data_dict["image"], data_dict["segmentation"][0]
-        inside = torch.isin(segmentation, torch.tensor(self.labels, dtype=segmentation.dtype))
-        values = image[:, inside]
-        if values.shape[1] > 1:
-            image[:, inside] = self.transform(image=values)["image"]
-        return data_dict
+        image, segmentation = data_dict["image"].contiguous(), data_dict["segmentation"][0].numpy()
+        inside = np.logical_or.reduce([segmentation == label for label in self.labels])
+        voxels, values = torch.from_numpy(np.flatnonzero(inside)), image.flatten(1)
+        if len(voxels) > 1:
+            values[:, voxels] = self.transform(image=values[:, voxels])["image"]
+        return data_dict | {"image": image}
 
 
 class OneOf(BasicTransform):

@@ -18,6 +18,9 @@ from nnunet_kits.augmentation.drawn import Drawn
 from nnunet_kits.augmentation.filters import smooth
 from nnunet_kits.augmentation.placement import PLACED, Placed
 
+PART = 2**16
+"""Voxels whose places are computed at a time, in memory that is used again."""
+
 PADDINGS = ("zeros", "constant")
 """Border modes that we know; the others read beyond the border."""
 
@@ -67,23 +70,18 @@ class FusedSpatial(Drawn):
         return not any(callable(getattr(self.stock, name)) for name in names)
 
     def draw(self, image: torch.Tensor) -> dict[str, Any]:
-        """Parameters as nnU-Net's transform draws them for this image, (channels, [z,] y, x).
+        """Parameters as nnU-Net's transform draws them for this image, (channels, [z,] y, x); see :class:`Placed`.
 
         Only its shape matters if it :attr:`draws_from_the_shape`.
         """
-        if not self.stock.p_elastic_deform:
-            return self._drawn(self._point.get_parameters(image=image))
         numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
         drawn = self._point.get_parameters(image=image)
         if drawn["elastic_offsets"] is None:
-            return self._drawn(drawn)
+            return {**drawn, "grid": None, "places": None}
         np.random.set_state(numpy_state)
         torch.set_rng_state(torch_state)
-        return self.stock.get_parameters(image=image)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def _drawn(parameters: dict[str, Any]) -> dict[str, Any]:
-        return {**parameters, "grid": None}
+        drawn = self.stock.get_parameters(image=image)
+        return {**drawn, "grid": None, "places": _places(drawn["grid"], image.shape[1:])}
 
     def source_box(self, drawn: dict[str, Any], shape: Sequence[int]) -> tuple[list[int], list[int]]:
         """The part of the whole that a patch is made of; outside the whole is padding.
@@ -96,9 +94,8 @@ class FusedSpatial(Drawn):
             Lower and upper bounds, within the whole.
         """
         size = self.stock.patch_size
-        if drawn["grid"] is not None:
-            places = _places(drawn["grid"], shape)
-            low, high = places.flatten(1).aminmax(dim=1)
+        if drawn["places"] is not None:
+            low, high = drawn["places"].flatten(1).aminmax(dim=1)
             bounds = [(math.floor(a) - 1, math.floor(b) + 3) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
         elif drawn["affine"] is not None:
             reach = np.abs(drawn["affine"]) @ ((np.asarray(size) - 1) / 2)
@@ -120,7 +117,7 @@ class FusedSpatial(Drawn):
             if not self._can(data_dict):
                 return self.stock(**data_dict)  # type: ignore[no-any-return]
             placed = Placed(self.draw(image), tuple(image.shape[1:]), (0,) * (image.ndim - 1))
-        if placed.drawn["affine"] is None and placed.drawn["grid"] is None:
+        if placed.drawn["affine"] is None and placed.drawn["places"] is None:
             data_dict["image"] = self._cut(image, placed, self.padding_image)
             if labels is not None:
                 data_dict["segmentation"] = self._cut(labels, placed, self.padding_label)
@@ -175,7 +172,7 @@ class FusedSpatial(Drawn):
             out_image.reshape(len(image), rows, shape[-1]).numpy(),
             out_labels.reshape(len(labels), rows, shape[-1]).numpy(),
         )
-        if placed.drawn["grid"] is None:
+        if placed.drawn["places"] is None:
             start, steps = np.zeros(3), np.zeros((3, 3))
             affine, whole = placed.drawn["affine"], np.asarray(placed.shape)
             middle = np.asarray(placed.drawn["center_location_in_pixels"]) - whole / 2
@@ -185,10 +182,9 @@ class FusedSpatial(Drawn):
             offset = (0,) * (3 - dim) + tuple(placed.offset)
             kernels.sample_affine(*given, edges, offset, start, steps, shape[-2], *results)
         else:
-            from_there = torch.tensor(placed.offset).view(dim, *[1] * dim)
-            places = torch.zeros((3, rows, shape[-1]))
-            places[-dim:] = (_places(placed.drawn["grid"], placed.shape) - from_there).reshape(dim, rows, shape[-1])
-            kernels.sample_places(*given, places.numpy(), *results)
+            places = torch.zeros((3, *shape))
+            torch.sub(placed.drawn["places"], _column(placed.offset), out=places[-dim:])
+            kernels.sample_places(*given, places.reshape(3, rows, shape[-1]).numpy(), *results)
         return out_image, out_labels
 
 
@@ -196,8 +192,11 @@ class FusedSet(FusedSpatial):
     """:class:`~nnunet_kits.augmentation.set_spatial.SetSpatial` in one pass."""
 
     def draw(self, image: torch.Tensor) -> dict[str, Any]:
-        """As the set draws."""
-        return self.stock.draw(image, smooth)  # type: ignore[no-any-return]
+        """As the set draws; see :class:`Placed`."""
+        drawn = self.stock.draw(image, smooth)
+        if drawn["elastic_offsets"] is None:
+            return {**drawn, "places": None}
+        return {**drawn, "elastic_offsets": None, "places": _displaced(drawn)}
 
 
 def _as_volume(source: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, int]]:
@@ -205,6 +204,25 @@ def _as_volume(source: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, int]]
     if len(source) == 2:
         return (2, *source), (0, source[1])
     return tuple(source), (source[1] * source[2], source[2])
+
+
+def _column(values: Sequence[float]) -> torch.Tensor:
+    """A number an axis, to be added to places."""
+    return torch.tensor(values).float().view(-1, *[1] * len(values))
+
+
+def _displaced(drawn: dict[str, Any]) -> torch.Tensor:
+    """Voxel coordinates (axes, *patch) of voxels that are displaced, then turned and scaled; uses up displacements."""
+    places = drawn["elastic_offsets"]
+    for axis, displacements in enumerate(places):
+        edge = displacements.shape[axis]
+        ramp = torch.arange(edge, dtype=torch.float32) - (edge - 1) / 2
+        displacements += ramp.view(-1, *[1] * (displacements.ndim - 1 - axis))
+    if drawn["affine"] is not None:
+        affine = torch.from_numpy(drawn["affine"]).float()
+        for part in places.flatten(1).split(PART, dim=1):
+            part.copy_(affine @ part)
+    return places.add_(_column(drawn["center_location_in_pixels"]) - 0.5)
 
 
 def _places(grid: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

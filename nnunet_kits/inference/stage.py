@@ -16,7 +16,7 @@ from nnunet_kits.inference.model import Model
 from nnunet_kits.inference.tiling import Average, Starts, Tiling
 from nnunet_kits.inference.windows import sliding_window
 from nnunet_kits.intensity import Intensity, planned_intensity
-from nnunet_kits.machine import keep_freed_memory
+from nnunet_kits.machine import freed_memory_kept
 from nnunet_kits.resampling.boxes import box_resampling
 from nnunet_kits.resampling.grid import ModelGrid
 from nnunet_kits.resampling.labels import label_resampling
@@ -157,7 +157,7 @@ def run_network(
     tilings = [replace(tiling, only=axes) for axes in tiling.flips()] if flipped else [tiling]
     activate = partial(model.probabilities, axis=1) if average == "probabilities" else None
     total: Tensor | None = None
-    with keep_freed_memory() if model.device.type == "cpu" else nullcontext():
+    with freed_memory_kept() if model.device.type == "cpu" else nullcontext():
         for network in model.folds():
             for one in tilings:
                 found = sliding_window(

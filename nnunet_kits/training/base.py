@@ -1,6 +1,7 @@
 """The one trainer class behind every name: nnU-Net's trainer with our network, loss, optimisation and safeguards."""
 
 import os
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nnunet_kits.augmentation.sets import DEFAULT_SET, load_set
 from nnunet_kits.errors import TrainingError
 from nnunet_kits.losses import DEFAULT_LOSS, LOSSES, LossTask
 from nnunet_kits.losses.build import build_loss
+from nnunet_kits.machine import freed_memory_kept
 from nnunet_kits.model_folder import BEST
 from nnunet_kits.training import augmentations, compatibility, frequencies, loaders, mixup, optimisation, tracking
 from nnunet_kits.training.clipping import ClippingScaler
@@ -260,10 +262,11 @@ class KitsTrainer(SafeTrainer):
 
     def run_training(self) -> None:
         """Train as nnU-Net does; early stopping may end it before the last epoch."""
-        try:
-            super().run_training()
-        except _TrainingEnds:
-            self.on_train_end()
+        with freed_memory_kept() if self.device.type == "cpu" else nullcontext():
+            try:
+                super().run_training()
+            except _TrainingEnds:
+                self.on_train_end()
 
     def on_epoch_start(self) -> None:
         """Begin an epoch, unless the validation loss has not improved for as long as early stopping waits."""
