@@ -135,11 +135,12 @@ class BoxLoader(nnUNetDataLoader):
     def set_thread_id(self, thread_id: int) -> None:
         """Number of the process that loads. Its draws become its own: torch's state is a copy in all of them.
 
-        It keeps the memory of one patch for the next.
+        With our transforms it keeps the memory of one patch for the next.
         """
         super().set_thread_id(thread_id)
         if self.failures is not None:
-            keep_freed_memory()
+            if is_accelerated(self.transforms):
+                keep_freed_memory()
             torch.manual_seed(int(np.random.randint(2**31)))
 
     def __next__(self) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def _as_volume(source: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, int]]
 
 def _column(values: Sequence[float]) -> torch.Tensor:
     """A number an axis, to be added to places."""
-    return torch.tensor(values).float().view(-1, *[1] * len(values))
+    return torch.tensor(values, dtype=torch.float32).view(-1, *[1] * len(values))
 
 
 def _displaced(drawn: dict[str, Any]) -> torch.Tensor:
